@@ -1,0 +1,52 @@
+# Every target sets up .venv by itself and is quick when nothing has changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help setup demo test lint format schemas bench lock clean
+.DEFAULT_GOAL := help
+
+help: ## What can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(INSTALLED) ## Install everything, pinned by hash, into .venv
+
+# --no-deps: the lock is complete, and overrides one bound of faust-streaming (see pyproject.toml) that pip would insist on.
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: $(INSTALLED) ## The main job: a real Kafka, two workers, sample events (DEMO='--keep' leaves it running)
+	$(BIN)/moderation-worker demo $(DEMO)
+
+test: $(INSTALLED) ## All tests, quick ones first, on a real Kafka (TEST='-m "not kafka"' leaves some out)
+	$(BIN)/moderation-worker schemas --check
+	$(BIN)/python -m pytest $(TEST)
+
+lint: $(INSTALLED) ## ruff, mypy --strict, import floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(INSTALLED) ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schemas: $(INSTALLED) ## Generate schemas/ from the contract
+	$(BIN)/moderation-worker schemas
+
+bench: $(INSTALLED) ## Measure the stream on this machine against a plain consume-produce loop
+	$(BIN)/python -m bench.stream
+
+lock: $(INSTALLED) ## Compile requirements.lock from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --quiet --output-file requirements.lock
+
+clean: ## Remove everything that was made
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,231 @@
+"""All settings of the worker, in one class: environment variables `MODERATION_<NAME>` over a TOML file over the defaults.
+
+The TOML file is the one named by `--config` or `MODERATION_CONFIG`, else `moderation.toml` in the working directory where there is one.
+Its keys are the field names in lower case.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+ENV_PREFIX = "MODERATION_"
+CONFIG_VARIABLE = "MODERATION_CONFIG"
+# Read by the tests and by Kafka's start for demos: not settings of the worker, but not unknown either.
+_OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "MODERATION_TEST_KAFKA"})
+
+STAND_IN = "stand-in"
+
+MiB = 1 << 20
+Names = Annotated[tuple[str, ...], NoDecode]
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used; the message names each key and what is wrong with it."""
+
+
+class Settings(BaseSettings):
+    """Settings of one worker process."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, extra="forbid", frozen=True, use_attribute_docstrings=True, env_ignore_empty=True
+    )
+
+    # Kafka -----------------------------------------------------------------------------------------------------------
+    bootstrap_servers: str = "127.0.0.1:9092"
+    """Kafka's bootstrap servers: host:port, comma-separated."""
+    group: str = "moderation-worker"
+    """Consumer group. Workers of one group share the partitions."""
+    input_topic: str = "chat.events"
+    """Topic of the chat events."""
+    safe_topic: str = "moderation.verdicts.safe"
+    """Topic of the verdicts labelled safe."""
+    unsafe_topic: str = "moderation.verdicts.unsafe"
+    """Topic of the verdicts labelled unsafe."""
+    review_topic: str = "moderation.verdicts.review"
+    """Topic of the verdicts labelled review."""
+    dead_letter_topic: str = "moderation.dead-letters"
+    """Topic of the records that could not be judged."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How to talk to Kafka."""
+    ssl_ca_file: Path | None = None
+    """PEM file with the certificate authorities to trust; the system's where absent."""
+    ssl_cert_file: Path | None = None
+    """PEM file with the client's certificate, for mutual TLS."""
+    ssl_key_file: Path | None = None
+    """PEM file with the client's key, for mutual TLS."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    """SASL mechanism, where the security protocol has SASL."""
+    sasl_username: str | None = None
+    """SASL user."""
+    sasl_password: SecretStr | None = None
+    """SASL password. Never logged."""
+
+    # The stream ------------------------------------------------------------------------------------------------------
+    max_in_flight_events: int = Field(default=2048, ge=1)
+    """Most events fetched and not finished."""
+    max_in_flight_bytes: int = Field(default=64 * MiB, ge=MiB)
+    """Most bytes of events fetched and not finished."""
+    commit_interval_seconds: float = Field(default=0.5, gt=0)
+    """Seconds between commits of the finished offsets."""
+    session_timeout_seconds: float = Field(default=15.0, ge=6)
+    """Seconds without a heartbeat after which the group gives a worker's partitions away."""
+    revoke_drain_seconds: float = Field(default=20.0, gt=0)
+    """Seconds for started work to finish when partitions are taken away."""
+    drain_seconds: float = Field(default=25.0, gt=0)
+    """Seconds for started work to finish after SIGTERM; past them the process ends with exit code 75."""
+    input_gone_seconds: float = Field(default=10.0, gt=0)
+    """Seconds without the input topic after which the worker ends."""
+    stuck_after_seconds: float = Field(default=120.0, gt=0)
+    """Seconds with work in flight and nothing finished after which /healthz turns red."""
+    max_record_bytes: int = Field(default=8 * MiB, ge=MiB)
+    """Largest record to publish; at most the topics' max.message.bytes."""
+
+    # Batches ---------------------------------------------------------------------------------------------------------
+    llama_guard_batch_tokens: int = Field(default=16384, ge=256)
+    """Most tokens of a Llama Guard batch: its longest check times its checks."""
+    prompt_guard_batch_tokens: int = Field(default=32768, ge=512)
+    """Most tokens of a Prompt Guard batch: its longest window times its windows."""
+    batch_wait_ms: float = Field(default=5.0, ge=0)
+    """Most milliseconds that a check waits for company while the guard is idle."""
+    prepare_threads: int = Field(default=2, ge=1)
+    """CPU threads that render, tokenise and decode images."""
+
+    # Models ----------------------------------------------------------------------------------------------------------
+    llama_guard_model: str = "meta-llama/Llama-Guard-4-12B"
+    """Hub id, directory, or `stand-in`."""
+    llama_guard_revision: str | None = None
+    """Commit on the hub (40 hex digits). Required for a hub id, so that a model changes only when you say so."""
+    prompt_guard_model: str = "meta-llama/Llama-Prompt-Guard-2-86M"
+    """Hub id, directory, or `stand-in`; the 22M variant is meta-llama/Llama-Prompt-Guard-2-22M."""
+    prompt_guard_revision: str | None = None
+    """Commit on the hub (40 hex digits). Required for a hub id."""
+    hf_token: SecretStr | None = None
+    """Token of the hub for gated models; HF_TOKEN works too. Never logged."""
+    model_cache: Path | None = None
+    """Directory of the downloaded models; the hub client's own where absent."""
+    offline: bool = False
+    """Never ask the hub: models must be in the cache already."""
+    device: str = "auto"
+    """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Precision of the models: `auto` is bfloat16 on a GPU and float32 on a CPU."""
+    torch_threads: int = Field(default=0, ge=0)
+    """CPU threads of torch; 0 leaves it to torch."""
+
+    # Content ---------------------------------------------------------------------------------------------------------
+    window_tokens: int = Field(default=4096, ge=64)
+    """Most tokens of the judged message in one Llama Guard prompt; longer ones are judged in overlapping windows."""
+    context_tokens: int = Field(default=8192, ge=256)
+    """Most tokens of a whole Llama Guard prompt; oldest turns are dropped to fit."""
+    max_windows: int = Field(default=32, ge=1)
+    """Most windows of one event for each guard; what is beyond makes the verdict incomplete."""
+    max_images: int = Field(default=5, ge=0)
+    """Most images judged in an event; more make the verdict incomplete."""
+    max_image_bytes: int = Field(default=8 * MiB, ge=1024)
+    """Largest image file in bytes."""
+    max_image_pixels: int = Field(default=16_000_000, ge=1024)
+    """Largest image in pixels."""
+    image_hosts: Names = ()
+    """Hosts from which https image URLs may be fetched, comma-separated; none by default."""
+
+    # Verdicts --------------------------------------------------------------------------------------------------------
+    policies_file: Path | None = None
+    """TOML file with named policies and tenants; the built-in default policy where absent."""
+    event_in_review_verdicts: bool = False
+    """Whether review verdicts carry the event, so that a review queue needs no second look-up."""
+
+    # Operation -------------------------------------------------------------------------------------------------------
+    web_host: str = "0.0.0.0"  # noqa: S104  # probes and Prometheus come from outside the pod
+    """Address of /healthz, /readyz and /metrics."""
+    web_port: int = Field(default=6066, ge=0, le=65535)
+    """Port of /healthz, /readyz and /metrics; 0 takes a free one and logs it."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """`auto` is JSON unless standard error is a terminal."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe log lines to write."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_names(cls, values: Any) -> Any:
+        hosts = values.get("image_hosts") if isinstance(values, dict) else None
+        if isinstance(hosts, str):
+            values = {**values, "image_hosts": [host.strip() for host in hosts.split(",") if host.strip()]}
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        if "SASL" in self.security_protocol and (self.sasl_username is None or self.sasl_password is None):
+            raise ValueError(f"security_protocol {self.security_protocol} needs sasl_username and sasl_password")
+        if (self.ssl_cert_file is None) != (self.ssl_key_file is None):
+            raise ValueError("ssl_cert_file and ssl_key_file go together")
+        topics = (*self.output_topics, self.input_topic)
+        if len(set(topics)) != len(topics):
+            raise ValueError("the input topic and the output topics must all be different")
+        return self
+
+    @property
+    def output_topics(self) -> tuple[str, str, str, str]:
+        """The topics that the worker writes."""
+        return self.safe_topic, self.unsafe_topic, self.review_topic, self.dead_letter_topic
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the TOML file, which `load_settings` passes in."""
+        return env_settings, init_settings
+
+
+def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """The settings from the environment, the TOML file and `overrides` (which win). Raises SettingsError."""
+    document = _read_toml(config)
+    names = set(Settings.model_fields)
+    complaints = [_unknown(key, names, f"{key}") for key in document if key not in names]
+    for variable in os.environ:
+        key = variable.removeprefix(ENV_PREFIX).lower()
+        if variable.startswith(ENV_PREFIX) and variable not in _OTHER_VARIABLES and key not in names:
+            complaints.append(_unknown(key, names, variable))
+    if complaints:
+        raise SettingsError("; ".join(complaints))
+    try:
+        settings = Settings(**document)
+        if overrides:  # validated again, this time with an environment prefix that nothing has
+            settings = Settings(_env_prefix="\0", **{**settings.model_dump(), **overrides})
+        return settings
+    except ValidationError as error:
+        raise SettingsError("; ".join(_in_words(fault) for fault in error.errors(include_input=False))) from None
+
+
+def _read_toml(config: Path | None) -> dict[str, Any]:
+    named = config or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
+    path = named or Path("moderation.toml")
+    if named is None and not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"cannot read the settings file {path}: {error}") from None
+
+
+def _unknown(key: str, names: set[str], shown: str) -> str:
+    near = difflib.get_close_matches(key, names, n=1)
+    hint = f"; did you mean {shown[: -len(key)] + (near[0].upper() if shown.isupper() else near[0])}?" if near else ""
+    return f"unknown setting {shown}{hint}"
+
+
+def _in_words(fault: Any) -> str:
+    key = ".".join(str(step) for step in fault["loc"])
+    where = f"setting {key} ({ENV_PREFIX}{key.upper()}): " if key else "settings: "
+    message: str = fault["msg"]
+    return where + message.removeprefix("Value error, ")
