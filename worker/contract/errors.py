@@ -1,0 +1,26 @@
+"""Why a record cannot be judged: the one exception that leads to a dead letter."""
+
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """Where on its way a record was found to be unjudgeable."""
+
+    READ = "read"  # bytes -> ChatEvent
+    POLICY = "policy"  # ChatEvent -> Policy
+    PREPARE = "prepare"  # ChatEvent x Policy -> checks
+    PUBLISH = "publish"  # outcome -> Kafka
+
+
+class Unjudgeable(Exception):
+    """The record cannot be judged, now or later: it becomes a dead letter with this cause.
+
+    `error_type` is a stable snake_case word for machines (a header and a metric label), `message` a sentence for people that
+    names the place and never repeats message content.
+    """
+
+    def __init__(self, error_type: str, message: str, stage: Stage) -> None:
+        super().__init__(message)
+        self.error_type = error_type
+        self.message = message
+        self.stage = stage

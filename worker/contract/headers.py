@@ -1,0 +1,81 @@
+"""The headers of verdicts (CloudEvents binary mode) and of dead letters: enforcement can route on them alone."""
+
+import re
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from worker.contract.record import Headers, header
+from worker.contract.verdict import Verdict
+
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+KafkaHeaders = list[tuple[str, bytes]]
+
+
+class _HeaderModel(BaseModel):
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, populate_by_name=True)
+
+    def to_kafka(self) -> KafkaHeaders:
+        """The headers that are present, each value in UTF-8."""
+        fields = self.model_dump(by_alias=True, exclude_none=True, mode="json")
+        return [(name, str(value).encode("utf-8", "replace")) for name, value in fields.items()]
+
+
+class VerdictHeaders(_HeaderModel):
+    """Headers of a verdict: CloudEvents 1.0 in Kafka's binary mode, and what enforcement routes on."""
+
+    content_type: Literal["application/json"] = Field(default="application/json", alias="content-type")
+    """The media type of the value."""
+    ce_specversion: Literal["1.0"] = "1.0"
+    ce_id: str
+    """The verdict id: dedupe by it."""
+    ce_source: str
+    """`/moderation-worker/` and the input topic."""
+    ce_type: Literal["moderation.verdict.v1"] = "moderation.verdict.v1"
+    ce_subject: str
+    """The event id."""
+    ce_time: datetime
+    """When the verdict was made (RFC 3339, UTC)."""
+    label: Literal["safe", "unsafe", "review"] = Field(alias="moderation-label")
+    """The verdict's label."""
+    categories: str = Field(alias="moderation-categories")
+    """The violated category keys, comma-separated (`S1,S9`); empty where there are none."""
+    traceparent: str | None = None
+    """W3C trace context, as the input record had it."""
+
+
+def verdict_headers(verdict: Verdict, of_record: Headers) -> KafkaHeaders:
+    """The headers of a verdict on a record that had the headers `of_record`."""
+    traceparent = header(of_record, "traceparent")
+    return VerdictHeaders(
+        ce_id=str(verdict.verdict_id),
+        ce_source=f"/moderation-worker/{verdict.source.topic}",
+        ce_subject=verdict.event_id,
+        ce_time=verdict.decided_at,
+        label=verdict.label.value,
+        categories=",".join(verdict.violated_categories),
+        traceparent=traceparent.decode() if traceparent and _TRACEPARENT.fullmatch(traceparent) else None,
+    ).to_kafka()
+
+
+class DeadLetterHeaders(_HeaderModel):
+    """Headers that a dead letter has beside the original ones."""
+
+    error_type: str = Field(alias="moderation-error-type")
+    """The cause as a stable word, such as `invalid_event`."""
+    error_message: str = Field(alias="moderation-error-message")
+    """The cause as a sentence: which field, what is wrong. Never message content."""
+    error_stage: str = Field(alias="moderation-error-stage")
+    """Where it was found: `read`, `policy`, `prepare` or `publish`."""
+    source_topic: str = Field(alias="moderation-source-topic")
+    source_partition: int = Field(alias="moderation-source-partition")
+    source_offset: int = Field(alias="moderation-source-offset")
+    source_timestamp: int = Field(alias="moderation-source-timestamp")
+    """Milliseconds since the epoch. Topic, partition, offset and timestamp give the verdict id."""
+    replay_count: int = Field(default=0, alias="moderation-replay-count")
+    """How often this record was replayed from the dead letters."""
+
+
+RESERVED = frozenset(field.alias for field in DeadLetterHeaders.model_fields.values() if field.alias)

@@ -1,0 +1,178 @@
+"""Verdict: one output record, the answer to one chat event."""
+
+import uuid
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from worker.contract.chat_event import ChatEvent
+
+CategoryKey = Annotated[str, Field(pattern=r"^S([1-9]|1[0-4])$")]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+# The namespace of verdict ids. Never change it: consumers dedupe by the ids that follow from it.
+VERDICT_NAMESPACE = uuid.UUID("6f6b7b0c-3f0e-5d0a-9f57-1f1d5a6c2e11")
+
+
+class Label(StrEnum):
+    """What a verdict says, from mild to severe."""
+
+    SAFE = "safe"
+    REVIEW = "review"
+    UNSAFE = "unsafe"
+
+
+class Reason(StrEnum):
+    """Why a verdict has its label."""
+
+    LLAMA_GUARD = "llama_guard"  # Llama Guard found a violated category
+    PROMPT_GUARD = "prompt_guard"  # Prompt Guard found a prompt attack
+    AMBIGUOUS = "ambiguous"  # a score lies in the policy's review band
+    EXCLUDED_ONLY = "excluded_only"  # only categories that the policy excludes were found
+    INCOMPLETE_COVERAGE = "incomplete_coverage"  # part of the content could not be judged
+    UNPARSEABLE = "unparseable"  # a guard's answer is not of its grammar
+    TOO_LARGE = "too_large"  # the check alone does not fit the device's memory
+    GUARD_ERROR = "guard_error"  # a guard failed on this check
+    GUARD_UNAVAILABLE = "guard_unavailable"  # a guard is down
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class Scores(_Model):
+    """Probabilities between 0 and 1."""
+
+    unsafe: Probability | None = None
+    """P(unsafe) of Llama Guard: its highest over all windows; null where it gave no score."""
+    prompt_attack: Probability | None = None
+    """P(prompt attack) of Prompt Guard: its highest over all windows; null where nothing was scanned."""
+    categories: dict[CategoryKey, Probability] = Field(default_factory=dict)
+    """P(first category given unsafe) for the violated categories."""
+
+
+class PolicyRef(_Model):
+    """The policy that was applied."""
+
+    name: str
+    hash: str
+    """The first 16 hex digits of the SHA-256 of the policy's content."""
+
+
+class ModelRef(_Model):
+    """A model that took part."""
+
+    id: str
+    """Hub id or directory name."""
+    revision: str
+    """The commit on the hub, or `local-` and a content hash."""
+    stand_in: bool
+    """True for the tiny synthetic stand-ins: the verdict then says nothing about the content."""
+
+
+class Coverage(_Model):
+    """What was judged of the content."""
+
+    llama_guard_windows: int = 0
+    """Prompts that Llama Guard judged."""
+    prompt_guard_windows: int = 0
+    """Windows that Prompt Guard judged."""
+    images: int = 0
+    """Images that were judged."""
+    turns_dropped: int = 0
+    """Oldest turns left out so that the last message fits."""
+    complete: bool = True
+    """False: part of the last message was not judged; the label is then `review` or `unsafe`."""
+
+
+class Source(_Model):
+    """The record that this verdict answers."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Verdict(_Model):
+    """The answer to one chat event."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        use_attribute_docstrings=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "verdict_id": "0c2f64a5-0e3c-5b0e-9d9e-6f0f8f3f3a52",
+                    "event_id": "m-1001",
+                    "conversation_id": "c-17",
+                    "tenant": "acme",
+                    "label": "unsafe",
+                    "reasons": ["llama_guard"],
+                    "violated_categories": ["S9"],
+                    "prompt_attack": False,
+                    "judged_role": "user",
+                    "scores": {"unsafe": 0.98, "prompt_attack": 0.01, "categories": {"S9": 0.97}},
+                    "policy": {"name": "default", "hash": "1f0c1a2b3c4d5e6f"},
+                    "models": [
+                        {"id": "meta-llama/Llama-Guard-4-12B", "revision": "0123abc", "stand_in": False},
+                        {"id": "meta-llama/Llama-Prompt-Guard-2-86M", "revision": "4567def", "stand_in": False},
+                    ],
+                    "coverage": {
+                        "llama_guard_windows": 1,
+                        "prompt_guard_windows": 1,
+                        "images": 0,
+                        "turns_dropped": 0,
+                        "complete": True,
+                    },
+                    "source": {"topic": "chat.events", "partition": 3, "offset": 812},
+                    "decided_at": "2026-05-01T12:00:00.250000Z",
+                    "latency_ms": 41.5,
+                    "cached": False,
+                    "metadata": {"channel": "general"},
+                    "event": None,
+                }
+            ]
+        },
+    )
+
+    verdict_id: uuid.UUID
+    """uuid5 of the input record's topic, partition, offset and timestamp: the same after a redelivery. Dedupe by it."""
+    event_id: str
+    conversation_id: str
+    tenant: str | None = None
+    label: Label
+    reasons: tuple[Reason, ...]
+    """Why this label. Empty for a plain `safe`."""
+    violated_categories: tuple[CategoryKey, ...] = ()
+    """The violated category keys of the policy, in the guard's order."""
+    prompt_attack: bool = False
+    """True where Prompt Guard's score reaches the policy's threshold."""
+    judged_role: Literal["user", "assistant"]
+    """Whose turn was judged: the last message's. Tool messages belong to the user's turn."""
+    scores: Scores
+    policy: PolicyRef
+    models: tuple[ModelRef, ...]
+    coverage: Coverage
+    source: Source
+    decided_at: datetime
+    """When the verdict was made (UTC)."""
+    latency_ms: float
+    """Milliseconds from the record's arrival in the worker to the decision."""
+    cached: bool = False
+    """True where an identical content's verdict was used again."""
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    """The event's metadata, as it came."""
+    event: ChatEvent | None = None
+    """The event itself, on review verdicts only and only by setting."""
+
+    def to_json(self) -> bytes:
+        """The record's value: UTF-8 JSON."""
+        return orjson.dumps(self.model_dump(mode="python", exclude_none=False), option=orjson.OPT_UTC_Z)
+
+
+def verdict_id_of(topic: str, partition: int, offset: int, timestamp_ms: int) -> uuid.UUID:
+    """The deterministic id of the verdict on an input record."""
+    return uuid.uuid5(VERDICT_NAMESPACE, f"{topic}/{partition}/{offset}/{timestamp_ms}")
