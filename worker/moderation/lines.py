@@ -1,0 +1,76 @@
+"""Chat events as lines of JSON in, verdicts as lines of JSON out: the moderator without Kafka."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+import orjson
+
+from worker.contract.chat_event import read_chat_event
+from worker.contract.errors import Unjudgeable
+from worker.moderation.moderator import Moderator, Origin
+from worker.policy.store import PolicyStore
+
+_AT_ONCE = 256  # lines on their way: enough for full batches
+
+
+class LineJudge:
+    """Judges lines; one line comes out for each that goes in, in their order."""
+
+    def __init__(self, moderator: Moderator, policies: PolicyStore, *, source: str, default_policy: str | None = None):
+        """`source`: what verdicts name as their source's topic. `default_policy`: for events that name none."""
+        self._moderator, self._policies = moderator, policies
+        self._source, self._default_policy = source, default_policy
+        self.malformed = 0  # lines that could not be judged so far
+
+    async def judge(self, lines: Iterable[bytes]) -> AsyncIterator[bytes]:
+        """The verdict, or an error object, of each line. Reads ahead no further than a few batches."""
+        numbered = enumerate(lines)
+        on_the_way: deque[asyncio.Task[bytes]] = deque()
+        try:
+            while (line := await asyncio.to_thread(_next, numbered)) is not None:
+                on_the_way.append(asyncio.create_task(self._judge_line(*line)))
+                while on_the_way and (on_the_way[0].done() or len(on_the_way) >= _AT_ONCE):
+                    yield await on_the_way.popleft()
+            while on_the_way:
+                yield await on_the_way.popleft()
+        finally:
+            for task in on_the_way:
+                task.cancel()
+
+    async def _judge_line(self, number: int, line: bytes) -> bytes:
+        try:
+            event = read_chat_event(line)
+            if event.policy is None and self._default_policy is not None:
+                event = event.model_copy(update={"policy": self._default_policy})
+            policy = self._policies.for_event(event)
+            origin = Origin.at(self._source, 0, number, 0)
+            verdict = await self._moderator.judge(event, policy, origin, time.monotonic())
+        except Unjudgeable as cause:
+            self.malformed += 1
+            error = {"type": cause.error_type, "stage": cause.stage.value, "message": cause.message}
+            return orjson.dumps({"line": number + 1, "error": error})
+        return verdict.to_json()
+
+
+def _next(lines: Iterator[tuple[int, bytes]]) -> tuple[int, bytes] | None:
+    return next(lines, None)
+
+
+def event_of_text(text: str, number: int) -> bytes:
+    """A chat event of one user message."""
+    return orjson.dumps(
+        {
+            "event_id": f"text-{number}",
+            "conversation_id": f"text-{number}",
+            "messages": [{"role": "user", "content": text}],
+        }
+    )
+
+
+def without_line_ends(lines: Iterable[bytes], seen: Callable[[int], None]) -> Iterator[bytes]:
+    """The lines bare; `seen` is told each line's bytes."""
+    for line in lines:
+        seen(len(line))
+        yield line.rstrip(b"\r\n")

@@ -1,0 +1,176 @@
+"""Event -> verdict: the worker's reason to be, without Kafka."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from worker.contract.chat_event import ChatEvent
+from worker.contract.record import Record
+from worker.contract.verdict import Coverage, Label, ModelRef, PolicyRef, Scores, Source, Verdict, verdict_id_of
+from worker.guards.guard import Guard
+from worker.guards.runner import DeviceThread
+from worker.guards.turns import judged_role
+from worker.moderation.decision import LLAMA_GUARD, PROMPT_GUARD, Decision, GuardAnswer, decide
+from worker.moderation.guard_lane import GuardLane, PlainTicket, Ticket
+from worker.moderation.preparer import Preparer
+from worker.observability import metrics
+from worker.policy.policy import Policy
+from worker.settings import Settings
+
+_GUARD_SECONDS = metrics.STAGE.labels("guard")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an event comes from; its verdict's id follows from it."""
+
+    source: Source
+    verdict_id: UUID
+
+    @classmethod
+    def of(cls, record: Record) -> "Origin":
+        """The origin of a Kafka record."""
+        return cls.at(record.topic, record.partition, record.offset, record.timestamp)
+
+    @classmethod
+    def at(cls, topic: str, partition: int, offset: int, timestamp_ms: int) -> "Origin":
+        """The origin by its coordinates."""
+        source = Source.model_construct(topic=topic, partition=partition, offset=offset)
+        return cls(source, verdict_id_of(topic, partition, offset, timestamp_ms))
+
+
+@dataclass(frozen=True, slots=True)
+class ModeratorOptions:
+    """How a moderator batches and what its verdicts carry."""
+
+    batch_tokens: dict[str, int]  # by guard name: most padded tokens of a batch
+    batch_wait: float = 0.005  # seconds that a check waits for company while its guard is idle
+    prepare_threads: int = 2
+    event_in_review_verdicts: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> "ModeratorOptions":
+        """The options as the settings have them."""
+        return cls(
+            batch_tokens={
+                LLAMA_GUARD: settings.llama_guard_batch_tokens,
+                PROMPT_GUARD: settings.prompt_guard_batch_tokens,
+            },
+            batch_wait=settings.batch_wait_ms / 1000,
+            prepare_threads=settings.prepare_threads,
+            event_in_review_verdicts=settings.event_in_review_verdicts,
+        )
+
+
+class Moderator:
+    """Judges events with all guards. Belongs to the event loop that constructs it; `close` it when done."""
+
+    def __init__(
+        self,
+        guards: Sequence[Guard],
+        options: ModeratorOptions,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._options, self._clock, self._now = options, clock, now
+        self._device = DeviceThread()
+        self._preparer = Preparer(guards, options.prepare_threads)
+        self._lanes = [
+            GuardLane(
+                guard,
+                self._device,
+                batch_tokens=options.batch_tokens[guard.name],
+                max_wait=options.batch_wait,
+                clock=clock,
+            )
+            for guard in guards
+        ]
+        self._models = tuple(
+            ModelRef(id=model.id, revision=model.revision, stand_in=model.stand_in)
+            for guard in guards
+            for model in guard.models
+        )
+
+    async def judge(
+        self, event: ChatEvent, policy: Policy, origin: Origin, arrived: float, ticket: Ticket | None = None
+    ) -> Verdict:
+        """The verdict on an event that arrived at `arrived` (seconds, on the moderator's clock).
+
+        Raises Unjudgeable where there can be none. `ticket` tells whether the work has started.
+        """
+        preparations = await self._preparer.prepare(event, policy)
+        ticket = ticket or PlainTicket()
+        began = self._clock()
+        findings = await asyncio.gather(
+            *(lane.judge(each.checks, ticket) for lane, each in zip(self._lanes, preparations, strict=True))
+        )
+        _GUARD_SECONDS.observe(self._clock() - began)
+        answers = [
+            GuardAnswer(lane.guard.name, each, found)
+            for lane, each, found in zip(self._lanes, preparations, findings, strict=True)
+        ]
+        for answer in answers:
+            for finding in answer.findings:
+                if finding.fault is not None:
+                    metrics.FAULTS.labels(answer.guard, finding.fault.value).inc()
+        return self._verdict(event, policy, origin, arrived, answers)
+
+    def close(self) -> None:
+        """Ends the threads; work that has not started is given up."""
+        self._preparer.close()
+        self._device.close()
+
+    def _verdict(
+        self, event: ChatEvent, policy: Policy, origin: Origin, arrived: float, answers: Sequence[GuardAnswer]
+    ) -> Verdict:
+        decision = decide(answers, policy)
+        carries_event = decision.label is Label.REVIEW and self._options.event_in_review_verdicts
+        # model_construct: every value is our own or validated already, and validating again costs as much as the rest.
+        return Verdict.model_construct(
+            verdict_id=origin.verdict_id,
+            event_id=event.event_id,
+            conversation_id=event.conversation_id,
+            tenant=event.tenant,
+            label=decision.label,
+            reasons=decision.reasons,
+            violated_categories=decision.violated_categories,
+            prompt_attack=decision.prompt_attack,
+            judged_role=judged_role(event),
+            scores=_scores(decision),
+            policy=PolicyRef.model_construct(name=policy.name, hash=policy.hash),
+            models=self._models,
+            coverage=_coverage(answers),
+            source=origin.source,
+            decided_at=self._now(),
+            latency_ms=round((self._clock() - arrived) * 1000, 3),
+            cached=False,
+            metadata=event.metadata,
+            event=event if carries_event else None,
+        )
+
+
+def _scores(decision: Decision) -> Scores:
+    return Scores.model_construct(
+        unsafe=_rounded(decision.unsafe_score),
+        prompt_attack=_rounded(decision.attack_score),
+        categories={key: round(score, 6) for key, score in decision.category_scores.items()},
+    )
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, 6)
+
+
+def _coverage(answers: Sequence[GuardAnswer]) -> Coverage:
+    windows = {answer.guard: len(answer.preparation.checks) for answer in answers}
+    return Coverage.model_construct(
+        llama_guard_windows=windows.get(LLAMA_GUARD, 0),
+        prompt_guard_windows=windows.get(PROMPT_GUARD, 0),
+        images=sum(answer.preparation.images for answer in answers),
+        turns_dropped=sum(answer.preparation.turns_dropped for answer in answers),
+        complete=all(answer.preparation.complete for answer in answers),
+    )

@@ -1,0 +1,105 @@
+"""CPU threads that turn events into checks: render, tokenise, decode images."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import structlog
+
+from worker.contract.chat_event import ChatEvent
+from worker.contract.errors import Stage, Unjudgeable
+from worker.guards.guard import Guard, Preparation
+from worker.observability import metrics
+from worker.policy.policy import Policy
+
+log = structlog.get_logger(__name__)
+
+_HAND_BACK_EVERY = 0.002  # seconds: results travel to the event loop together, one wake-up for many
+_SECONDS = metrics.STAGE.labels("prepare")
+
+Preparations = list[Preparation]
+
+
+@dataclass(slots=True)
+class _Job:
+    event: ChatEvent
+    policy: Policy
+    future: "asyncio.Future[Preparations]"
+
+
+class Preparer:
+    """Runs every guard's `prepare` on a few threads. Belongs to the event loop that constructs it."""
+
+    def __init__(self, guards: Sequence[Guard], threads: int) -> None:
+        self._guards = tuple(guards)
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
+        self._jobs: deque[_Job] = deque()
+        self._active = 0  # threads at work; changed on the event loop only
+        self._loop = asyncio.get_running_loop()
+
+    async def prepare(self, event: ChatEvent, policy: Policy) -> Preparations:
+        """One preparation a guard, in the guards' order. Raises Unjudgeable."""
+        future: asyncio.Future[Preparations] = self._loop.create_future()
+        self._jobs.append(_Job(event, policy, future))
+        self._wake()
+        return await future
+
+    def close(self) -> None:
+        """Starts nothing more and waits for the job that each thread is at."""
+        self._jobs.clear()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _wake(self) -> None:
+        if self._active < min(self._threads, len(self._jobs)):
+            self._active += 1
+            self._pool.submit(self._work)
+
+    def _work(self) -> None:
+        """Until no job is left. Runs on a thread."""
+        done: list[tuple[_Job, Preparations | BaseException]] = []
+        handed_at = time.monotonic()
+        while True:
+            try:
+                job = self._jobs.popleft()
+            except IndexError:
+                break
+            if not job.future.cancelled():
+                done.append((job, self._prepare(job)))
+            if time.monotonic() - handed_at > _HAND_BACK_EVERY:
+                self._loop.call_soon_threadsafe(_resolve, done)
+                done, handed_at = [], time.monotonic()
+        self._loop.call_soon_threadsafe(self._finished, done)
+
+    def _prepare(self, job: _Job) -> Preparations | BaseException:
+        began = time.perf_counter()
+        try:
+            return [guard.prepare(job.event, job.policy) for guard in self._guards]
+        except Unjudgeable as cause:
+            return cause
+        except Exception as error:  # content that a library cannot take: this record's fault, not its neighbours'
+            log.exception("prepare failed", event_id=job.event.event_id)
+            return Unjudgeable(
+                "prepare_failed", f"the event could not be prepared ({type(error).__name__})", Stage.PREPARE
+            )
+        finally:
+            _SECONDS.observe(time.perf_counter() - began)
+
+    def _finished(self, done: list[tuple[_Job, Preparations | BaseException]]) -> None:
+        self._active -= 1
+        _resolve(done)
+        if self._jobs:  # one came in while the thread was on its way out
+            self._wake()
+
+
+def _resolve(done: list[tuple[_Job, Preparations | BaseException]]) -> None:
+    for job, result in done:
+        if job.future.done():
+            continue
+        if isinstance(result, BaseException):
+            job.future.set_exception(result)
+        else:
+            job.future.set_result(result)

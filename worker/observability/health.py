@@ -1,0 +1,71 @@
+"""Health: progress, not mere life. Pure: it is told what happens and asked with a clock."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """What a worker is doing."""
+
+    LOADING = "loading"  # models on their way
+    JOINING = "joining"  # no assignment yet
+    RUNNING = "running"
+    DRAINING = "draining"  # takes nothing more, finishes what has started
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """An answer to a probe."""
+
+    ok: bool
+    phase: Phase
+    why: str  # one sentence
+
+
+class Health:
+    """What liveness and readiness follow from. Times are seconds on `clock`."""
+
+    _POLL_SECONDS = 30.0  # without a poll for this long, the event loop hangs
+
+    def __init__(self, stuck_after: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stuck_after, self._clock = stuck_after, clock
+        self.phase = Phase.LOADING
+        self.partitions = 0
+        self._polled = self._finished = clock()
+        self._in_flight = 0
+
+    def polled(self, in_flight: int) -> None:
+        """The intake came around."""
+        self._polled = self._clock()
+        if self._in_flight == 0:
+            self._finished = self._polled  # nothing to finish: the wait begins with the first record
+        self._in_flight = in_flight
+
+    def finished(self) -> None:
+        """A record was finished."""
+        self._finished = self._clock()
+
+    def live(self) -> Report:
+        """Whether the process should go on living."""
+        if self.phase is Phase.FAILED:
+            return Report(False, self.phase, "something unexpected happened; the process is ending")
+        if self.phase is not Phase.RUNNING:
+            return Report(True, self.phase, f"the worker is {self.phase}")
+        since_poll, since_finish = self._clock() - self._polled, self._clock() - self._finished
+        if since_poll > self._POLL_SECONDS:
+            return Report(False, self.phase, f"the intake has not come around for {since_poll:.0f} s")
+        if self._in_flight and since_finish > self._stuck_after:
+            return Report(
+                False, self.phase, f"{self._in_flight} events in flight and none finished for {since_finish:.0f} s"
+            )
+        return Report(True, self.phase, "polling, and finishing what comes in")
+
+    def ready(self) -> Report:
+        """Whether the models are loaded and the group has assigned partitions (possibly none to a spare worker)."""
+        live = self.live()
+        if self.phase is not Phase.RUNNING or not live.ok:
+            return Report(False, self.phase, live.why)
+        return Report(True, self.phase, f"{self.partitions} partitions assigned")

@@ -1,0 +1,37 @@
+"""Every metric of the worker is born here, with a sentence. Names follow Prometheus: base units, `_total` for counters."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+RECORDS = Counter("moderation_records", "Input records taken from Kafka.")
+VERDICTS = Counter("moderation_verdicts", "Verdicts that the broker confirmed.", ["label"])
+DEAD_LETTERS = Counter("moderation_dead_letters", "Dead letters that the broker confirmed.", ["cause"])
+STALE = Counter("moderation_stale", "Outcomes not published because their partition was taken away meanwhile.")
+DROPPED = Counter(
+    "moderation_dropped", "Records given back unjudged at a rebalance or stop; their next owner reads them again."
+)
+REBALANCES = Counter("moderation_rebalances", "Times that partitions were taken away.")
+COMMITS = Counter("moderation_commits", "Offset commits, by result.", ["result"])
+
+IN_FLIGHT_EVENTS = Gauge("moderation_in_flight_events", "Events fetched and not finished.")
+IN_FLIGHT_BYTES = Gauge("moderation_in_flight_bytes", "Bytes of events fetched and not finished.")
+PARTITIONS = Gauge("moderation_partitions_assigned", "Input partitions that this worker owns.")
+MODEL = Gauge("moderation_model_info", "1 for each loaded model.", ["id", "revision", "stand_in"])
+
+STAGE = Histogram("moderation_stage_seconds", "Time of an event in a stage.", ["stage"], buckets=_LATENCY)
+END_TO_END = Histogram(
+    "moderation_end_to_end_seconds", "From the record's arrival to the broker's confirmation.", buckets=_LATENCY
+)
+
+BATCHES = Counter("moderation_batches", "Batches judged.", ["guard"])
+BATCH_SECONDS = Counter("moderation_batch_seconds", "Time that a guard's batches took on the device.", ["guard"])
+BATCH_CHECKS = Counter("moderation_batch_checks", "Checks judged.", ["guard"])
+BATCH_TOKENS = Counter("moderation_batch_tokens", "Tokens of the judged checks, without padding.", ["guard"])
+BATCH_PADDED_TOKENS = Counter(
+    "moderation_batch_padded_tokens", "Tokens of the judged batches, with padding.", ["guard"]
+)
+BATCH_BUDGET_TOKENS = Counter(
+    "moderation_batch_budget_tokens", "Tokens that the judged batches could have held.", ["guard"]
+)
+FAULTS = Counter("moderation_faults", "Findings without a trustworthy score.", ["guard", "fault"])
