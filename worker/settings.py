@@ -1,7 +1,7 @@
-"""All settings of the worker, in one class: environment variables `MODERATION_<NAME>` over a TOML file over the defaults.
+"""All settings of the worker, in one class: variables `MODERATION_<NAME>` over a TOML file over the defaults.
 
-The TOML file is the one named by `--config` or `MODERATION_CONFIG`, else `moderation.toml` in the working directory where there is one.
-Its keys are the field names in lower case.
+The TOML file is the one named by `--config` or `MODERATION_CONFIG`, else `moderation.toml` in the working directory
+where there is one. Its keys are the field names in lower case.
 """
 
 import difflib
@@ -200,11 +200,15 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
         raise SettingsError("; ".join(complaints))
     try:
         settings = Settings(**document)
-        if overrides:  # validated again, this time with an environment prefix that nothing has
-            settings = Settings(_env_prefix="\0", **{**settings.model_dump(), **overrides})
-        return settings
+        return settings_of_values({**settings.model_dump(), **overrides}) if overrides else settings
     except ValidationError as error:
         raise SettingsError("; ".join(_in_words(fault) for fault in error.errors(include_input=False))) from None
+
+
+def settings_of_values(values: Mapping[str, Any]) -> Settings:
+    """The settings with exactly these values over the defaults, whatever the environment has. Raises ValidationError."""
+    no_variable_has = "\0"
+    return Settings(_env_prefix=no_variable_has, **values)
 
 
 def _read_toml(config: Path | None) -> dict[str, Any]:
@@ -226,6 +230,6 @@ def _unknown(key: str, names: set[str], shown: str) -> str:
 
 def _in_words(fault: Any) -> str:
     key = ".".join(str(step) for step in fault["loc"])
-    where = f"setting {key} ({ENV_PREFIX}{key.upper()}): " if key else "settings: "
+    where = f"setting {key} ({ENV_PREFIX}{fault['loc'][0].upper()}): " if key else "settings: "
     message: str = fault["msg"]
     return where + message.removeprefix("Value error, ")

@@ -71,7 +71,8 @@ class Batcher(Generic[T]):
         return oldest.item.arrived if self.full else oldest.item.arrived + self._max_wait
 
     def take(self) -> Sequence[T]:
-        """The next batch, in order of length: the oldest item and those nearest to it in length, as many as the budget holds."""
+        """The next batch, in order of length: the oldest item and those nearest to it in length, as many as the
+        budget holds."""
         if not self._by_age:
             return ()
         oldest = next(iter(self._by_age.values()))
@@ -84,7 +85,8 @@ class Batcher(Generic[T]):
         return [entry.item for entry in chosen]
 
     def _around(self, at: int) -> tuple[int, int]:
-        """The slice of `_by_length` around index `at` that grows towards the nearer neighbour while the budget holds it."""
+        """The slice of `_by_length` around index `at` that grows towards the nearer neighbour while the budget holds
+        it."""
         queue, low, high = self._by_length, at, at + 1
         own = queue[at].tokens
         while True:

@@ -25,6 +25,7 @@ class TextPart(_Part):
     """A piece of text."""
 
     type: Literal["text"]
+    """The kind of part."""
     text: str
     """The text, in any language. May be empty."""
 
@@ -33,6 +34,7 @@ class ImagePart(_Part):
     """A picture: its bytes, or where they are."""
 
     type: Literal["image"]
+    """The kind of part."""
     data: str | None = None
     """The image file (PNG, JPEG, WebP, GIF, ...) in base64."""
     url: str | None = None
@@ -56,7 +58,9 @@ class ImageUrlPart(_Part):
     """A picture in the form of OpenAI's chat API."""
 
     type: Literal["image_url"]
+    """The kind of part."""
     image_url: ImageUrl
+    """Where the picture is."""
 
 
 Part = Annotated[TextPart | ImagePart | ImageUrlPart, Field(discriminator="type")]
@@ -94,7 +98,8 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
     role: Role
-    """Who speaks. Consecutive messages of one role are one turn; `tool` is folded into the user's turn, `system` is not judged."""
+    """Who speaks. Consecutive messages of one role are one turn; `tool` is folded into the user's turn, `system` is
+    not judged."""
     content: Content
     """A string, or a list of text and image parts."""
 
@@ -167,7 +172,8 @@ class ChatEvent(BaseModel):
 def read_chat_event(value: bytes | None) -> ChatEvent:
     """The chat event in a record's value (UTF-8 JSON).
 
-    Raises Unjudgeable with `tombstone`, `not_utf8`, `not_json`, `too_deep` or `invalid_event`; its message names the field and the fault.
+    Raises Unjudgeable with `tombstone`, `not_utf8`, `not_json`, `too_deep` or `invalid_event`; its message names the
+    field and the fault.
     """
     if value is None:
         raise Unjudgeable("tombstone", "the record has no value (a tombstone)", Stage.READ)
@@ -189,7 +195,8 @@ def _read_json(value: bytes) -> Any:
 
 
 def _read_json_leniently(value: bytes, cause: orjson.JSONDecodeError) -> Any:
-    """A message cut in the middle of an emoji holds half a surrogate pair: readable, so judged, with U+FFFD in its place."""
+    """A message cut in the middle of an emoji holds half a surrogate pair: readable, so judged, with U+FFFD in its
+    place."""
     try:
         text = value.decode("utf-8")
     except UnicodeDecodeError as error:

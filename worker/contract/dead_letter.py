@@ -4,7 +4,7 @@ import contextlib
 from dataclasses import dataclass
 
 from worker.contract.errors import Unjudgeable
-from worker.contract.headers import RESERVED, DeadLetterHeaders
+from worker.contract.headers import RESERVED, VALUE_LEFT_OUT, DeadLetterHeaders
 from worker.contract.record import Headers, Record, header
 
 _MOST_MESSAGE = 1000  # characters
@@ -36,7 +36,7 @@ class DeadLetter:
 
     def without_value(self) -> "DeadLetter":
         """The same with an empty value, for a record too large to be published again; its place is in the headers."""
-        return DeadLetter(b"", [*self.headers, ("moderation-value-left-out", b"true")], self.error_type)
+        return DeadLetter(b"", [*self.headers, (VALUE_LEFT_OUT, b"true")], self.error_type)
 
 
 def _replays(record: Record) -> int:

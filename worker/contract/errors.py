@@ -15,8 +15,8 @@ class Stage(StrEnum):
 class Unjudgeable(Exception):
     """The record cannot be judged, now or later: it becomes a dead letter with this cause.
 
-    `error_type` is a stable snake_case word for machines (a header and a metric label), `message` a sentence for people that
-    names the place and never repeats message content.
+    `error_type` is a stable snake_case word for machines (a header and a metric label), `message` a sentence for
+    people that names the place and never repeats message content.
     """
 
     def __init__(self, error_type: str, message: str, stage: Stage) -> None:

@@ -29,11 +29,13 @@ class VerdictHeaders(_HeaderModel):
     content_type: Literal["application/json"] = Field(default="application/json", alias="content-type")
     """The media type of the value."""
     ce_specversion: Literal["1.0"] = "1.0"
+    """The version of CloudEvents."""
     ce_id: str
     """The verdict id: dedupe by it."""
     ce_source: str
     """`/moderation-worker/` and the input topic."""
     ce_type: Literal["moderation.verdict.v1"] = "moderation.verdict.v1"
+    """What the value is: a verdict, in the first version of its schema."""
     ce_subject: str
     """The event id."""
     ce_time: datetime
@@ -70,12 +72,16 @@ class DeadLetterHeaders(_HeaderModel):
     error_stage: str = Field(alias="moderation-error-stage")
     """Where it was found: `read`, `policy`, `prepare` or `publish`."""
     source_topic: str = Field(alias="moderation-source-topic")
+    """The topic that the record came from."""
     source_partition: int = Field(alias="moderation-source-partition")
+    """Its partition there."""
     source_offset: int = Field(alias="moderation-source-offset")
+    """Its offset there."""
     source_timestamp: int = Field(alias="moderation-source-timestamp")
     """Milliseconds since the epoch. Topic, partition, offset and timestamp give the verdict id."""
     replay_count: int = Field(default=0, alias="moderation-replay-count")
     """How often this record was replayed from the dead letters."""
 
 
-RESERVED = frozenset(field.alias for field in DeadLetterHeaders.model_fields.values() if field.alias)
+VALUE_LEFT_OUT = "moderation-value-left-out"
+RESERVED = frozenset(field.alias for field in DeadLetterHeaders.model_fields.values() if field.alias) | {VALUE_LEFT_OUT}

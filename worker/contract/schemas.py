@@ -22,9 +22,10 @@ _MODELS: dict[str, tuple[type[BaseModel], JsonSchemaMode]] = {
 
 def schemas() -> dict[str, str]:
     """File name -> the schema's text."""
+    documents = {name: model.model_json_schema(mode=mode) for name, (model, mode) in _MODELS.items()}
     return {
-        name: json.dumps({"$schema": _DIALECT, **model.model_json_schema(mode=mode)}, indent=2, ensure_ascii=False) + "\n"
-        for name, (model, mode) in _MODELS.items()
+        name: json.dumps({"$schema": _DIALECT, **document}, indent=2, ensure_ascii=False) + "\n"
+        for name, document in documents.items()
     }
 
 

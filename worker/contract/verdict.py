@@ -58,6 +58,7 @@ class PolicyRef(_Model):
     """The policy that was applied."""
 
     name: str
+    """The policy's name."""
     hash: str
     """The first 16 hex digits of the SHA-256 of the policy's content."""
 
@@ -92,8 +93,11 @@ class Source(_Model):
     """The record that this verdict answers."""
 
     topic: str
+    """The input topic."""
     partition: int
+    """The partition of the input topic."""
     offset: int
+    """The record's offset in its partition."""
 
 
 class Verdict(_Model):
@@ -141,9 +145,13 @@ class Verdict(_Model):
     verdict_id: uuid.UUID
     """uuid5 of the input record's topic, partition, offset and timestamp: the same after a redelivery. Dedupe by it."""
     event_id: str
+    """The event's id, as the sender gave it."""
     conversation_id: str
+    """The conversation's id, as the sender gave it."""
     tenant: str | None = None
+    """The event's tenant; null where it names none."""
     label: Label
+    """The answer: where the verdict goes."""
     reasons: tuple[Reason, ...]
     """Why this label. Empty for a plain `safe`."""
     violated_categories: tuple[CategoryKey, ...] = ()
@@ -153,10 +161,15 @@ class Verdict(_Model):
     judged_role: Literal["user", "assistant"]
     """Whose turn was judged: the last message's. Tool messages belong to the user's turn."""
     scores: Scores
+    """What the label follows from, with the policy's thresholds."""
     policy: PolicyRef
+    """The policy that was applied."""
     models: tuple[ModelRef, ...]
+    """The models that judged."""
     coverage: Coverage
+    """What was judged of the content."""
     source: Source
+    """The record that this verdict answers."""
     decided_at: datetime
     """When the verdict was made (UTC)."""
     latency_ms: float
@@ -169,8 +182,9 @@ class Verdict(_Model):
     """The event itself, on review verdicts only and only by setting."""
 
     def to_json(self) -> bytes:
-        """The record's value: UTF-8 JSON."""
-        return orjson.dumps(self.model_dump(mode="python", exclude_none=False), option=orjson.OPT_UTC_Z)
+        """The record's value: UTF-8 JSON. Times without an offset are UTC."""
+        options = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC  # the schema wants an offset
+        return orjson.dumps(self.model_dump(mode="python", exclude_none=False), option=options)
 
 
 def verdict_id_of(topic: str, partition: int, offset: int, timestamp_ms: int) -> uuid.UUID:

@@ -1,5 +1,6 @@
 """Findings x policy -> label and reasons: a pure function, and the only place where a label is made."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -36,13 +37,16 @@ class Decision:
 
 
 def decide(answers: Sequence[GuardAnswer], policy: Policy) -> Decision:
-    """The decision on an event. The most severe reason gives the label; what cannot be trusted goes to review, never to safe."""
+    """The decision on an event. The most severe reason gives the label; what cannot be trusted goes to review, never
+    to safe."""
     votes: dict[Reason, Label] = {}
     content = [finding for answer in answers if answer.guard == LLAMA_GUARD for finding in answer.findings]
     attacks = [finding for answer in answers if answer.guard == PROMPT_GUARD for finding in answer.findings]
     for finding in (finding for answer in answers for finding in answer.findings):
         if finding.fault is not None:
             votes[Reason(finding.fault.value)] = Label.REVIEW
+        elif finding.score is None or not 0 <= finding.score <= 1:  # NaN, too, is in no order
+            votes[Reason.UNPARSEABLE] = Label.REVIEW
     if not all(answer.preparation.complete for answer in answers):
         votes[Reason.INCOMPLETE_COVERAGE] = Label.REVIEW
 
@@ -67,7 +71,8 @@ def decide(answers: Sequence[GuardAnswer], policy: Policy) -> Decision:
 def _judge_content(
     findings: Sequence[Finding], policy: Policy, votes: dict[Reason, Label]
 ) -> tuple[tuple[str, ...], dict[str, float]]:
-    """Votes on Llama Guard's windows. Returns the union of the categories that the policy wants, and their highest scores."""
+    """Votes on Llama Guard's windows. Returns the union of the categories that the policy wants, and their highest
+    scores."""
     scores: dict[str, float] = {}
     for finding in findings:
         if finding.score is None or (reason := _reason_of(finding.score, policy)) is None:
@@ -92,4 +97,5 @@ def _reason_of(score: float, policy: Policy) -> Reason | None:
 
 
 def _highest(findings: Sequence[Finding]) -> float | None:
-    return max((finding.score for finding in findings if finding.score is not None), default=None)
+    scores = (finding.score for finding in findings if finding.score is not None)
+    return max((score for score in scores if not math.isnan(score)), default=None)

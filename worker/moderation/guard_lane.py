@@ -37,8 +37,8 @@ class _Work:
 class GuardLane:
     """Batches one guard's checks. Belongs to the event loop that constructs it.
 
-    While the guard is idle the oldest check waits `max_wait` seconds for company. While it is busy the batch grows; a batch that is
-    full joins the running one in the air, so that the device goes from one to the next without a pause.
+    While the guard is idle the oldest check waits `max_wait` seconds for company. While it is busy the batch grows; a
+    batch that is full joins the running one in the air, so that the device goes from one to the next without a pause.
     """
 
     _MOST_IN_THE_AIR = 2
@@ -61,7 +61,8 @@ class GuardLane:
         self._timer: asyncio.TimerHandle | None = None
 
     async def judge(self, checks: Sequence[Check], ticket: Ticket) -> list[Finding]:
-        """The findings on an event's checks, in their order. Sets `ticket.started` when the first leaves for the device."""
+        """The findings on an event's checks, in their order. Sets `ticket.started` when the first leaves for the
+        device."""
         if not checks:
             return []
         now = self._clock()

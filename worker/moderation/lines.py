@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from itertools import islice
 
 import orjson
 
@@ -28,15 +29,20 @@ class LineJudge:
         """The verdict, or an error object, of each line. Reads ahead no further than a few batches."""
         numbered = enumerate(lines)
         on_the_way: deque[asyncio.Task[bytes]] = deque()
+        reading: asyncio.Task[tuple[int, bytes] | None] | None = asyncio.create_task(_read(numbered))
         try:
-            while (line := await asyncio.to_thread(_next, numbered)) is not None:
-                on_the_way.append(asyncio.create_task(self._judge_line(*line)))
-                while on_the_way and (on_the_way[0].done() or len(on_the_way) >= _AT_ONCE):
+            while reading or on_the_way:
+                if on_the_way and (not reading or on_the_way[0].done() or len(on_the_way) >= _AT_ONCE):
                     yield await on_the_way.popleft()
-            while on_the_way:
-                yield await on_the_way.popleft()
+                elif reading and not reading.done():  # the next line may be long in coming: answers do not wait for it
+                    await asyncio.wait([reading, *islice(on_the_way, 1)], return_when=asyncio.FIRST_COMPLETED)
+                elif reading and (line := reading.result()) is not None:
+                    on_the_way.append(asyncio.create_task(self._judge_line(*line)))
+                    reading = asyncio.create_task(_read(numbered))
+                else:
+                    reading = None
         finally:
-            for task in on_the_way:
+            for task in (*on_the_way, *([reading] if reading else [])):
                 task.cancel()
 
     async def _judge_line(self, number: int, line: bytes) -> bytes:
@@ -54,8 +60,9 @@ class LineJudge:
         return verdict.to_json()
 
 
-def _next(lines: Iterator[tuple[int, bytes]]) -> tuple[int, bytes] | None:
-    return next(lines, None)
+async def _read(lines: Iterator[tuple[int, bytes]]) -> tuple[int, bytes] | None:
+    """The next line, or None after the last. Reading may block, so a thread does it."""
+    return await asyncio.to_thread(next, lines, None)
 
 
 def event_of_text(text: str, number: int) -> bytes:

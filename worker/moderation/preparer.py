@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import traceback
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,8 @@ class Preparer:
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
         self._jobs: deque[_Job] = deque()
+        self._done: deque[tuple[_Job, Preparations | BaseException]] = deque()
+        self._told = False  # the event loop knows that something is done
         self._active = 0  # threads at work; changed on the event loop only
         self._loop = asyncio.get_running_loop()
 
@@ -54,25 +57,23 @@ class Preparer:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _wake(self) -> None:
-        if self._active < min(self._threads, len(self._jobs)):
+        if self._jobs and self._active < self._threads:
             self._active += 1
             self._pool.submit(self._work)
 
     def _work(self) -> None:
         """Until no job is left. Runs on a thread."""
-        done: list[tuple[_Job, Preparations | BaseException]] = []
-        handed_at = time.monotonic()
         while True:
             try:
                 job = self._jobs.popleft()
             except IndexError:
                 break
+            if self._done and not self._told:  # the next job may take long: what is done does not wait for it
+                self._told = True
+                self._loop.call_soon_threadsafe(self._loop.call_later, _HAND_BACK_EVERY, self._hand_back)
             if not job.future.cancelled():
-                done.append((job, self._prepare(job)))
-            if time.monotonic() - handed_at > _HAND_BACK_EVERY:
-                self._loop.call_soon_threadsafe(_resolve, done)
-                done, handed_at = [], time.monotonic()
-        self._loop.call_soon_threadsafe(self._finished, done)
+                self._done.append((job, self._prepare(job)))
+        self._loop.call_soon_threadsafe(self._finished)
 
     def _prepare(self, job: _Job) -> Preparations | BaseException:
         began = time.perf_counter()
@@ -80,26 +81,28 @@ class Preparer:
             return [guard.prepare(job.event, job.policy) for guard in self._guards]
         except Unjudgeable as cause:
             return cause
-        except Exception as error:  # content that a library cannot take: this record's fault, not its neighbours'
-            log.exception("prepare failed", event_id=job.event.event_id)
+        except BaseException as error:  # content that a library cannot take; a panic in Rust is no Exception
+            # Never the exception's words: they may quote content.
+            where = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+            log.error("prepare_failed", event_id=job.event.event_id, exception=type(error).__name__, where=where[-5:])
             return Unjudgeable(
                 "prepare_failed", f"the event could not be prepared ({type(error).__name__})", Stage.PREPARE
             )
         finally:
             _SECONDS.observe(time.perf_counter() - began)
 
-    def _finished(self, done: list[tuple[_Job, Preparations | BaseException]]) -> None:
+    def _finished(self) -> None:
         self._active -= 1
-        _resolve(done)
-        if self._jobs:  # one came in while the thread was on its way out
-            self._wake()
+        self._hand_back()
+        self._wake()  # for a job that came in while the thread was on its way out
 
-
-def _resolve(done: list[tuple[_Job, Preparations | BaseException]]) -> None:
-    for job, result in done:
-        if job.future.done():
-            continue
-        if isinstance(result, BaseException):
-            job.future.set_exception(result)
-        else:
-            job.future.set_result(result)
+    def _hand_back(self) -> None:
+        self._told = False
+        while self._done:
+            job, result = self._done.popleft()
+            if job.future.done():
+                continue
+            if isinstance(result, BaseException):
+                job.future.set_exception(result)
+            else:
+                job.future.set_result(result)

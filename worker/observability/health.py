@@ -32,10 +32,21 @@ class Health:
 
     def __init__(self, stuck_after: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._stuck_after, self._clock = stuck_after, clock
-        self.phase = Phase.LOADING
+        self._phase = Phase.LOADING
         self.partitions = 0
         self._polled = self._finished = clock()
         self._in_flight = 0
+
+    @property
+    def phase(self) -> Phase:
+        """What the worker is doing."""
+        return self._phase
+
+    @phase.setter
+    def phase(self, phase: Phase) -> None:
+        if phase is Phase.RUNNING:
+            self._polled = self._finished = self._clock()  # the time before, of loading models, say, does not count
+        self._phase = phase
 
     def polled(self, in_flight: int) -> None:
         """The intake came around."""

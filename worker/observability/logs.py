@@ -6,8 +6,8 @@ from typing import Literal
 
 import structlog
 
-# Clients that repeat themselves while a broker is away; their causes still come out as our own errors.
-_QUIET = ("httpx", "httpcore", "urllib3", "filelock")
+# They tell each step of theirs; what goes wrong in them is still logged.
+_QUIET = ("httpx", "httpcore", "urllib3", "filelock", "faust", "mode", "aiokafka")
 
 
 def configure_logs(fmt: Literal["auto", "json", "console"] = "auto", level: str = "info") -> None:

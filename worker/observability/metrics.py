@@ -1,4 +1,5 @@
-"""Every metric of the worker is born here, with a sentence. Names follow Prometheus: base units, `_total` for counters."""
+"""Every metric of the worker is born here, with a sentence. Names follow Prometheus: base units, `_total` for
+counters."""
 
 from prometheus_client import Counter, Gauge, Histogram
 

@@ -62,7 +62,8 @@ class PolicyStore:
     def for_event(self, event: ChatEvent) -> Policy:
         """The policy the event names, else its tenant's, else the default.
 
-        Raises Unjudgeable (`unknown_policy`) for a name that is not known: a typo must not judge by other rules than meant.
+        Raises Unjudgeable (`unknown_policy`) for a name that is not known: a typo must not judge by other rules than
+        meant.
         """
         if event.policy is not None:
             if event.policy not in self._policies:

@@ -1,0 +1,58 @@
+"""What all tests share: one real Kafka for the session, topics with names of their own, and the order of the tests."""
+
+import asyncio
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from worker.local.kafka import KafkaUnavailable, LocalKafka, local_kafka
+
+RANKS = ("models", "gpu", "kafka")
+"""Markers from quick to slow; tests without any of them come first of all."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the `kafka` fixture, and run quick tests first: a slip shows before a broker starts."""
+    for item in items:
+        if "kafka" in getattr(item, "fixturenames", ()):
+            item.add_marker("kafka")
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    return max((rank for rank, name in enumerate(RANKS, start=1) if item.get_closest_marker(name)), default=0)
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> Iterator[LocalKafka]:
+    """A running Kafka: the one that MODERATION_TEST_KAFKA names, else one in Docker, else one on a JVM."""
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    say = reporter.write_line if reporter else print
+    try:
+        with local_kafka(os.environ.get("MODERATION_TEST_KAFKA"), say=say) as broker:
+            yield broker
+    except KafkaUnavailable as cause:
+        hint = "Name a Kafka in MODERATION_TEST_KAFKA, or leave these tests out: -m 'not kafka'"
+        pytest.fail(f"{cause}\n{hint}", pytrace=False)
+
+
+@pytest.fixture
+def topics(kafka: LocalKafka) -> Callable[..., str]:
+    """Makes topics that no other test uses: `name = topics(partitions=4, config={...})`.
+
+    A plain call, in tests with and without an event loop.
+    """
+    from worker.stream.topics import TopicSpec, create_topics
+
+    def make(partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
+        spec = TopicSpec(f"test-{uuid.uuid4().hex[:12]}", partitions, 1, config or {})
+        create = create_topics([spec], bootstrap_servers=kafka.bootstrap_servers)
+        with ThreadPoolExecutor(1) as thread:  # a thread has no loop yet, whatever this one is doing
+            (result,) = thread.submit(asyncio.run, create).result()
+        assert result.created, str(result)
+        return result.name
+
+    return make

@@ -1,0 +1,175 @@
+"""The runner: one bad check never harms its neighbours; a lost device is never mistaken for a bad check."""
+
+import threading
+import time
+from collections.abc import Sequence
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.fakes import FakeGuard
+from worker.guards.guard import Check, Fault, Finding
+from worker.guards.runner import DeviceLost, DeviceThread, judge_all
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named like torch's."""
+
+
+class AcceleratorError(RuntimeError):
+    """Named like torch's."""
+
+
+def checks(*texts: str) -> list[Check]:
+    return [Check(len(text), text) for text in texts]
+
+
+def raising(culprit: str, error: Exception) -> FakeGuard:
+    def score_of(text: str) -> float:
+        if text == culprit:
+            raise error
+        return len(text) / 10
+
+    return FakeGuard(score_of=score_of)
+
+
+def test_findings_in_the_order_of_the_checks() -> None:
+    assert [finding.score for finding in judge_all(raising("-", ValueError()), checks("a", "bb", "ccc"))] == [
+        0.1,
+        0.2,
+        0.3,
+    ]
+
+
+def test_no_checks_no_call() -> None:
+    guard = FakeGuard()
+    assert judge_all(guard, []) == []
+    assert guard.batches == []
+
+
+@pytest.mark.parametrize("place", range(7))
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), Fault.TOO_LARGE),
+        (MemoryError(), Fault.TOO_LARGE),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), Fault.TOO_LARGE),
+        (RuntimeError("CUDA error: out of memory"), Fault.TOO_LARGE),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), Fault.TOO_LARGE),
+        (RuntimeError("shapes do not match"), Fault.GUARD_ERROR),
+        (KeyError("x"), Fault.GUARD_ERROR),
+    ],
+)
+def test_the_culprit_alone_gets_the_fault(place: int, error: Exception, fault: Fault) -> None:
+    texts = ["x" * (number + 1) for number in range(7)]
+    findings = judge_all(raising(texts[place], error), checks(*texts))
+    assert [finding.fault for finding in findings] == [fault if number == place else None for number in range(7)]
+    assert [finding.score for finding in findings] == [
+        None if number == place else (number + 1) / 10 for number in range(7)
+    ]
+
+
+def test_two_culprits_in_one_batch() -> None:
+    def score_of(text: str) -> float:
+        if text.startswith("bad"):
+            raise ValueError
+        return 0.5
+
+    findings = judge_all(FakeGuard(score_of=score_of), checks("bad 1", "good", "good", "bad 2", "good"))
+    assert [finding.score for finding in findings] == [None, 0.5, 0.5, None, 0.5]
+
+
+def test_a_batch_too_large_together_is_judged_in_halves() -> None:
+    class Small(FakeGuard):
+        def judge(self, checks: Sequence[Check]) -> list[Finding]:
+            if len(checks) > 2:
+                raise OutOfMemoryError("CUDA out of memory")
+            return super().judge(checks)
+
+    guard = Small(score_of=lambda text: 0.25)
+    findings = judge_all(guard, checks(*"abcdefgh"))
+    assert [finding.score for finding in findings] == [0.25] * 8
+    assert guard.batches == [["a", "b"], ["c", "d"], ["e", "f"], ["g", "h"]]
+
+
+@pytest.mark.parametrize("surplus", [-1, 1])
+def test_a_wrong_number_of_findings_is_an_error_of_the_guard(surplus: int) -> None:
+    class Miscounting(FakeGuard):
+        def judge(self, checks: Sequence[Check]) -> list[Finding]:
+            return [Finding(0.0)] * (len(checks) + surplus)
+
+    with capture_logs() as lines:
+        findings = judge_all(Miscounting(), checks("a", "b", "c"))
+    assert [finding.fault for finding in findings] == [Fault.GUARD_ERROR] * 3
+    assert {line["exception"] for line in lines} == {"RuntimeError"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("CUDA error: device-side assert triggered\nCompile with `TORCH_USE_CUDA_DSA`"),
+    ],
+)
+def test_a_lost_device_ends_everything_at_once(error: Exception) -> None:
+    guard = raising("bad", error)
+    with pytest.raises(DeviceLost, match="CUDA error"):
+        judge_all(guard, checks("good", "bad", "good"))
+    assert len(guard.batches) == 1  # nothing was tried on the dead device
+
+
+def test_the_log_never_quotes_content() -> None:
+    secret = "my secret text"
+    with capture_logs() as lines:
+        judge_all(raising(secret, ValueError(f"cannot read {secret!r}")), checks(secret, "b"))
+    assert [(line["event"], line.get("tokens"), line["exception"]) for line in lines] == [
+        ("batch_halved", 15, "ValueError"),
+        ("check_failed", 14, "ValueError"),
+    ]
+    assert secret not in str(lines)
+
+
+def test_the_device_thread_runs_batches_one_by_one_in_order() -> None:
+    seen: list[tuple[str, str]] = []
+
+    def score_of(text: str) -> float:
+        seen.append((text, threading.current_thread().name))
+        time.sleep(0.001)
+        return 0.5
+
+    device = DeviceThread()
+    futures = [device.submit(FakeGuard(score_of=score_of), checks(text)) for text in "abc"]
+    assert [future.result(5)[0].score for future in futures] == [0.5] * 3
+    device.close()
+    assert [text for text, _ in seen] == ["a", "b", "c"]
+    assert len({thread for _, thread in seen}) == 1
+    assert threading.current_thread().name not in {thread for _, thread in seen}
+
+
+def test_the_device_thread_passes_a_lost_device_on() -> None:
+    device = DeviceThread()
+    future = device.submit(raising("bad", AcceleratorError("CUDA error: unknown error")), checks("bad"))
+    with pytest.raises(DeviceLost):
+        future.result(5)
+    device.close()
+
+
+def test_closing_waits_for_the_running_batch_and_cancels_the_queued() -> None:
+    started, go_on = threading.Event(), threading.Event()
+
+    def score_of(text: str) -> float:
+        started.set()
+        go_on.wait(5)
+        return 0.5
+
+    device = DeviceThread()
+    guard = FakeGuard(score_of=score_of)
+    running, queued = device.submit(guard, checks("a")), device.submit(guard, checks("b"))
+    started.wait(5)
+    closing = threading.Thread(target=device.close)
+    closing.start()
+    while not queued.cancelled():
+        time.sleep(0.001)
+    go_on.set()
+    closing.join(5)
+    assert running.result(0)[0].score == 0.5

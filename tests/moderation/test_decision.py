@@ -1,0 +1,229 @@
+"""Decisions: a table of what guards say and what becomes of it. Whatever cannot be trusted is never safe."""
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.contract.verdict import Label, Reason
+from worker.guards.guard import Check, Fault, Finding, Preparation
+from worker.moderation.decision import LLAMA_GUARD, PROMPT_GUARD, Decision, GuardAnswer, decide
+from worker.policy.policy import DEFAULT_POLICY, Policy
+from worker.policy.taxonomy import CATEGORY_KEYS
+
+SAFE, REVIEW, UNSAFE = Label.SAFE, Label.REVIEW, Label.UNSAFE
+BAND = Policy(name="band", review_band=(0.3, 0.7))
+STRICT = Policy(name="strict", unsafe_threshold=0.2, excluded_categories=("S6", "S13"))
+REVIEWED = Policy(name="reviewed", prompt_attack_action="review", prompt_attack_threshold=0.8)
+IGNORED = Policy(name="ignored", prompt_attack_action="ignore")
+
+
+def unsafe(score: float, *categories: str, **category_scores: float) -> Finding:
+    return Finding(score, categories, category_scores)
+
+
+def answer(guard: str, findings: Sequence[Finding], **preparation: Any) -> GuardAnswer:
+    return GuardAnswer(guard, Preparation([Check(1, None) for _ in findings], **preparation), findings)
+
+
+def judged(
+    content: Sequence[Finding], attacks: Sequence[float | Finding] = (), policy: Policy = DEFAULT_POLICY
+) -> Decision:
+    windows = [each if isinstance(each, Finding) else Finding(each) for each in attacks]
+    return decide([answer(LLAMA_GUARD, content), answer(PROMPT_GUARD, windows)], policy)
+
+
+def test_what_both_guards_find_harmless_is_safe_without_a_reason() -> None:
+    assert judged([Finding(0.01)], [0.02]) == Decision(SAFE, unsafe_score=0.01, attack_score=0.02)
+
+
+@pytest.mark.parametrize(
+    ("policy", "finding", "label", "reason"),
+    [
+        (DEFAULT_POLICY, Finding(0.499), SAFE, None),
+        (DEFAULT_POLICY, unsafe(0.5, "S9"), UNSAFE, Reason.LLAMA_GUARD),
+        (DEFAULT_POLICY, unsafe(1.0, "S9"), UNSAFE, Reason.LLAMA_GUARD),
+        (STRICT, Finding(0.199), SAFE, None),
+        (STRICT, unsafe(0.2, "S9"), UNSAFE, Reason.LLAMA_GUARD),
+        (STRICT, unsafe(0.9, "S6"), SAFE, Reason.EXCLUDED_ONLY),
+        (STRICT, unsafe(0.9, "S6", "S13"), SAFE, Reason.EXCLUDED_ONLY),
+        (STRICT, unsafe(0.9, "S6", "S9"), UNSAFE, Reason.LLAMA_GUARD),
+        (BAND, Finding(0.299), SAFE, None),
+        (BAND, unsafe(0.3, "S9"), REVIEW, Reason.AMBIGUOUS),
+        (BAND, unsafe(0.5, "S9"), REVIEW, Reason.AMBIGUOUS),
+        (BAND, unsafe(0.699, "S9"), REVIEW, Reason.AMBIGUOUS),
+        (BAND, unsafe(0.7, "S9"), UNSAFE, Reason.LLAMA_GUARD),
+        (Policy(name="x", review_band=(0.1, 0.2)), Finding(0.3), SAFE, None),
+        (Policy(name="x", review_band=(0.6, 0.8)), unsafe(0.55, "S9"), UNSAFE, Reason.LLAMA_GUARD),
+        (Policy(name="x", unsafe_threshold=0.0), unsafe(0.0, "S9"), UNSAFE, Reason.LLAMA_GUARD),
+        (DEFAULT_POLICY, Finding(0.9), REVIEW, Reason.UNPARSEABLE),  # unsafe, but of no category
+        (BAND, Finding(0.5), REVIEW, Reason.UNPARSEABLE),
+    ],
+)
+def test_a_score_is_judged_by_the_policy(policy: Policy, finding: Finding, label: Label, reason: Reason | None) -> None:
+    decision = judged([finding], policy=policy)
+    assert (decision.label, decision.reasons) == (label, (reason,) if reason else ())
+    assert decision.unsafe_score == finding.score
+
+
+@pytest.mark.parametrize(
+    ("policy", "score", "label", "reasons", "attack"),
+    [
+        (DEFAULT_POLICY, 0.49, SAFE, (), False),
+        (DEFAULT_POLICY, 0.5, UNSAFE, (Reason.PROMPT_GUARD,), True),
+        (REVIEWED, 0.79, SAFE, (), False),
+        (REVIEWED, 0.8, REVIEW, (Reason.PROMPT_GUARD,), True),
+        (IGNORED, 0.99, SAFE, (), True),
+    ],
+)
+def test_an_attack_does_what_the_policy_says_and_is_always_reported(
+    policy: Policy, score: float, label: Label, reasons: tuple[Reason, ...], attack: bool
+) -> None:
+    decision = judged([Finding(0.0)], [0.1, score, 0.2], policy)
+    assert (decision.label, decision.reasons, decision.prompt_attack) == (label, reasons, attack)
+    assert decision.attack_score == score
+
+
+@pytest.mark.parametrize("guard", [LLAMA_GUARD, PROMPT_GUARD])
+@pytest.mark.parametrize("fault", list(Fault))
+def test_a_fault_goes_to_review_with_its_name(guard: str, fault: Fault) -> None:
+    other = PROMPT_GUARD if guard == LLAMA_GUARD else LLAMA_GUARD
+    decision = decide(
+        [answer(guard, [Finding(0.0), Finding(None, fault=fault)]), answer(other, [Finding(0.0)])], IGNORED
+    )
+    assert (decision.label, decision.reasons) == (REVIEW, (Reason(fault.value),))
+
+
+@pytest.mark.parametrize("guard", [LLAMA_GUARD, PROMPT_GUARD])
+@pytest.mark.parametrize("score", [None, float("nan"), float("inf"), -0.1])
+def test_a_finding_without_a_score_that_is_a_probability_goes_to_review(guard: str, score: float | None) -> None:
+    decision = decide([answer(guard, [Finding(score, ("S1",))])], IGNORED)
+    assert decision.label is not SAFE
+    assert Reason.UNPARSEABLE in decision.reasons
+
+
+def test_a_score_that_is_no_number_hides_no_other() -> None:
+    decision = judged([Finding(float("nan")), unsafe(0.9, "S1"), Finding(float("nan"))])
+    assert (decision.label, decision.unsafe_score) == (UNSAFE, 0.9)
+
+
+@pytest.mark.parametrize("guard", [LLAMA_GUARD, PROMPT_GUARD])
+def test_incomplete_coverage_goes_to_review(guard: str) -> None:
+    decision = decide([answer(guard, [Finding(0.0)], complete=False)], IGNORED)
+    assert (decision.label, decision.reasons) == (REVIEW, (Reason.INCOMPLETE_COVERAGE,))
+
+
+def test_incomplete_coverage_without_any_check_goes_to_review() -> None:
+    assert decide([answer(LLAMA_GUARD, [], complete=False)], DEFAULT_POLICY).label is REVIEW
+
+
+@pytest.mark.parametrize(
+    ("content", "attacks", "policy", "reasons"),
+    [
+        ([unsafe(0.9, "S1"), Finding(None, fault=Fault.TOO_LARGE)], [], DEFAULT_POLICY, ["llama_guard", "too_large"]),
+        ([Finding(None, fault=Fault.TOO_LARGE)], [0.9], DEFAULT_POLICY, ["prompt_guard", "too_large"]),
+        ([unsafe(0.9, "S1")], [0.9], DEFAULT_POLICY, ["llama_guard", "prompt_guard"]),
+        ([unsafe(0.9, "S1")], [0.9], REVIEWED, ["llama_guard", "prompt_guard"]),
+        ([unsafe(0.5, "S1")], [0.9], BAND, ["prompt_guard", "ambiguous"]),
+        ([unsafe(0.5, "S1"), unsafe(0.9, "S2")], [], BAND, ["llama_guard", "ambiguous"]),
+        ([unsafe(0.9, "S6"), unsafe(0.9, "S1")], [], STRICT, ["llama_guard", "excluded_only"]),
+        ([unsafe(0.9, "S6"), Finding(None, fault=Fault.GUARD_ERROR)], [], STRICT, ["guard_error", "excluded_only"]),
+        ([unsafe(0.9, "S1")], [Finding(None, fault=Fault.GUARD_ERROR)], STRICT, ["llama_guard", "guard_error"]),
+    ],
+)
+def test_the_most_severe_reason_gives_the_label_and_comes_first(
+    content: list[Finding], attacks: list[float | Finding], policy: Policy, reasons: list[str]
+) -> None:
+    decision = judged(content, attacks, policy)
+    assert list(decision.reasons) == reasons
+    review_first = reasons[0] in {"guard_error", "ambiguous", "too_large"}
+    assert decision.label is (REVIEW if review_first else UNSAFE)
+
+
+def test_the_highest_of_all_windows_counts() -> None:
+    decision = judged([Finding(0.1), unsafe(0.8, "S1"), unsafe(0.6, "S2"), Finding(0.2)], [0.1, 0.4, 0.2])
+    assert (decision.unsafe_score, decision.attack_score) == (0.8, 0.4)
+
+
+def test_the_categories_of_all_windows_are_joined_with_their_highest_scores() -> None:
+    decision = judged([unsafe(0.8, "S9", "S1", S9=0.7, S1=0.2), Finding(0.1), unsafe(0.9, "S1", "S4", S1=0.6)])
+    assert decision.violated_categories == ("S9", "S1", "S4")
+    assert decision.category_scores == {"S9": 0.7, "S1": 0.6, "S4": 0.0}
+
+
+def test_excluded_categories_are_never_reported() -> None:
+    decision = judged([unsafe(0.8, "S6", "S9", S6=0.7, S9=0.2)], policy=STRICT)
+    assert decision.violated_categories == ("S9",)
+    assert set(decision.category_scores) == {"S9"}
+
+
+def test_categories_of_a_harmless_window_are_not_reported() -> None:
+    assert judged([unsafe(0.4, "S9", S9=0.9)]).violated_categories == ()
+
+
+def test_an_ambiguous_verdict_names_its_categories() -> None:
+    assert judged([unsafe(0.5, "S9")], policy=BAND).violated_categories == ("S9",)
+
+
+def test_where_nothing_was_scored_there_are_no_scores() -> None:
+    decision = decide([answer(LLAMA_GUARD, []), answer(PROMPT_GUARD, [])], DEFAULT_POLICY)
+    assert (decision.unsafe_score, decision.attack_score, decision.prompt_attack) == (None, None, False)
+
+
+# -- for any findings
+
+SCORES = st.floats(0, 1)
+CATEGORIES = st.lists(st.sampled_from(CATEGORY_KEYS), max_size=3, unique=True).map(tuple)
+FINDINGS = st.builds(Finding, SCORES, CATEGORIES) | st.sampled_from([Finding(None, fault=fault) for fault in Fault])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(FINDINGS, max_size=3),
+    st.lists(FINDINGS, max_size=3),
+    st.booleans(),
+    st.sampled_from([DEFAULT_POLICY, BAND, STRICT, REVIEWED, IGNORED]),
+)
+def test_only_what_was_fully_judged_and_harmless_is_safe(
+    content: list[Finding], attacks: list[Finding], complete: bool, policy: Policy
+) -> None:
+    decision = decide([answer(LLAMA_GUARD, content, complete=complete), answer(PROMPT_GUARD, attacks)], policy)
+    trusted = complete and all(finding.fault is None for finding in (*content, *attacks))
+    if decision.label is SAFE:
+        assert trusted
+        assert set(decision.reasons) <= {Reason.EXCLUDED_ONLY}
+        assert not decision.prompt_attack or policy.prompt_attack_action == "ignore"
+        for finding in content:
+            assert finding.score is not None
+            assert finding.score < policy.unsafe_threshold or set(finding.categories) <= set(policy.excluded_categories)
+    else:
+        assert decision.reasons
+    assert (decision.label is UNSAFE) == (
+        decision.reasons[:1] == (Reason.LLAMA_GUARD,)
+        or (Reason.PROMPT_GUARD in decision.reasons and policy.prompt_attack_action == "unsafe")
+    )
+    assert set(decision.violated_categories).isdisjoint(policy.excluded_categories)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(FINDINGS, max_size=3), st.lists(FINDINGS, max_size=3), FINDINGS)
+def test_a_further_window_never_makes_a_verdict_milder(
+    content: list[Finding], attacks: list[Finding], further: Finding
+) -> None:
+    severity = [SAFE, REVIEW, UNSAFE].index
+    before = judged(content, attacks).label
+    assert severity(judged([*content, further], attacks).label) >= severity(before)
+    assert severity(judged(content, [*attacks, further]).label) >= severity(before)
+
+
+def test_every_fault_is_a_reason() -> None:
+    assert {fault.value for fault in Fault} <= {reason.value for reason in Reason}
+
+
+def test_the_order_of_the_guards_does_not_matter() -> None:
+    for score, attack in product([0.1, 0.5, 0.9], repeat=2):
+        answers = [answer(LLAMA_GUARD, [unsafe(score, "S1")]), answer(PROMPT_GUARD, [Finding(attack)])]
+        assert decide(answers, BAND).label is decide(answers[::-1], BAND).label

@@ -1,0 +1,282 @@
+"""A guard's lane: when batches leave, what is in them, and who gets which finding. The device is in the test's hands."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+import pytest
+
+from tests.fakes import FakeGuard
+from worker.guards.guard import Check, Fault, Finding
+from worker.guards.runner import DeviceLost, DeviceThread
+from worker.moderation.guard_lane import GuardLane, PlainTicket
+
+LONG = 1000.0  # seconds of waiting for company that no test reaches
+
+
+class HandDevice:
+    """A device that judges when the test says so; the score of a check is its payload."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Check]] = []
+        self.futures: list[Future[list[Finding]]] = []
+        self.sent = asyncio.Event()
+
+    def submit(self, guard: object, checks: Sequence[Check]) -> "Future[list[Finding]]":
+        self.batches.append(list(checks))
+        self.futures.append(Future())
+        self.sent.set()
+        return self.futures[-1]
+
+    @property
+    def payloads(self) -> list[list[float]]:
+        return [[check.payload for check in batch] for batch in self.batches]
+
+    async def land(self, number: int, error: Exception | None = None) -> None:
+        """The batch comes back."""
+        if error is None:
+            self.futures[number].set_result([Finding(check.payload) for check in self.batches[number]])
+        else:
+            self.futures[number].set_exception(error)
+        await settle()
+
+
+class HandClock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def settle() -> None:
+    """Lets everything that is ready run."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+class Lane:
+    """A lane with its device and clock."""
+
+    def __init__(self, budget: int = 100, max_wait: float = LONG) -> None:
+        self.device, self.clock = HandDevice(), HandClock()
+        self.lane = GuardLane(
+            FakeGuard(),
+            self.device,  # type: ignore[arg-type]
+            batch_tokens=budget,
+            max_wait=max_wait,
+            clock=self.clock,
+        )
+
+    async def judge(
+        self, *checks: tuple[int, float], ticket: PlainTicket | None = None
+    ) -> "asyncio.Task[list[Finding]]":
+        """Queues an event's checks, each of (tokens, payload)."""
+        work = [Check(tokens, payload) for tokens, payload in checks]
+        task = asyncio.create_task(self.lane.judge(work, ticket or PlainTicket()))
+        await settle()
+        return task
+
+
+def scores(task: "asyncio.Task[list[Finding]]") -> list[float | None]:
+    return [finding.score for finding in task.result()]
+
+
+# -- when a batch leaves
+
+
+async def test_without_checks_there_is_nothing_to_wait_for() -> None:
+    lane, ticket = Lane(), PlainTicket()
+    assert await lane.lane.judge([], ticket) == []
+    assert not ticket.started
+    assert lane.device.batches == []
+
+
+async def test_a_lone_check_waits_for_company_while_the_guard_is_idle() -> None:
+    lane = Lane()
+    task = await lane.judge((10, 0.1))
+    assert lane.device.batches == []
+    task.cancel()
+
+
+async def test_the_wait_ends_by_itself() -> None:
+    lane = Lane(max_wait=0.005)
+    first = await lane.judge((10, 0.1))
+    second = await lane.judge((10, 0.2))
+    assert lane.device.batches == []  # the clock stands still
+    lane.clock.now += 0.005
+    async with asyncio.timeout(10):
+        await lane.device.sent.wait()
+    assert lane.device.payloads == [[0.1, 0.2]]
+    await lane.device.land(0)
+    assert (scores(first), scores(second)) == ([0.1], [0.2])
+
+
+async def test_without_a_wait_a_check_leaves_at_once() -> None:
+    lane = Lane(max_wait=0.0)
+    await lane.judge((10, 0.1))
+    assert lane.device.payloads == [[0.1]]
+
+
+async def test_a_full_batch_does_not_wait() -> None:
+    lane = Lane(budget=30)
+    await lane.judge((10, 0.1), (10, 0.2))
+    assert lane.device.batches == []
+    await lane.judge((10, 0.3))
+    assert lane.device.payloads == [[0.1, 0.2, 0.3]]
+
+
+async def test_a_batch_grows_while_the_guard_is_busy() -> None:
+    lane = Lane(max_wait=0.0)
+    await lane.judge((10, 0.1))
+    for payload in (0.2, 0.3, 0.4):
+        lane.clock.now += 1
+        await lane.judge((10, payload))
+    assert lane.device.payloads == [[0.1]]
+    await lane.device.land(0)
+    assert lane.device.payloads == [[0.1], [0.2, 0.3, 0.4]]
+
+
+async def test_two_are_in_the_air_only_where_the_second_is_full_and_never_three() -> None:
+    lane = Lane(budget=20, max_wait=0.0)
+    await lane.judge((10, 0.1))
+    await lane.judge((10, 0.2))
+    assert len(lane.device.batches) == 1
+    await lane.judge((10, 0.3))
+    assert lane.device.payloads == [[0.1], [0.2, 0.3]]
+    await lane.judge(*[(10, 0.4)] * 6)
+    assert len(lane.device.batches) == 2
+    await lane.device.land(0)
+    assert len(lane.device.batches) == 3
+    await lane.device.land(1)
+    assert len(lane.device.batches) == 4
+    await lane.device.land(2)
+    assert len(lane.device.batches) == 5
+    assert [len(batch) for batch in lane.device.batches] == [1, 2, 2, 2, 2]
+
+
+async def test_after_a_batch_landed_a_young_check_still_waits_for_company() -> None:
+    lane = Lane(budget=20, max_wait=0.005)
+    await lane.judge((10, 0.1), (10, 0.2))
+    await lane.judge((10, 0.3))
+    await lane.device.land(0)
+    assert len(lane.device.batches) == 1
+    lane.device.sent.clear()
+    lane.clock.now += 0.005
+    async with asyncio.timeout(10):
+        await lane.device.sent.wait()
+    assert lane.device.payloads[1:] == [[0.3]]
+
+
+# -- who gets what
+
+
+async def test_the_findings_of_an_event_come_in_the_order_of_its_checks_over_several_batches() -> None:
+    lane = Lane(budget=60, max_wait=0.0)
+    event = await lane.judge((50, 0.1), (10, 0.2), (30, 0.3), (11, 0.4), (60, 0.5))
+    while not event.done():
+        await lane.device.land(len(lane.device.futures) - 1)
+    assert len(lane.device.batches) > 2
+    assert scores(event) == [0.1, 0.2, 0.3, 0.4, 0.5]
+
+
+async def test_batches_that_land_in_another_order_still_answer_the_right_events() -> None:
+    lane = Lane(budget=10)
+    first, second = await lane.judge((10, 0.1)), await lane.judge((10, 0.2))
+    await lane.device.land(1)
+    assert (first.done(), scores(second)) == (False, [0.2])
+    await lane.device.land(0)
+    assert scores(first) == [0.1]
+
+
+async def test_a_ticket_is_started_when_its_first_check_leaves() -> None:
+    lane = Lane(budget=20)
+    early, late = PlainTicket(), PlainTicket()
+    await lane.judge((10, 0.1), ticket=late)
+    assert not late.started
+    await lane.judge((10, 0.2), (20, 0.3), ticket=early)
+    assert (early.started, late.started) == (True, True)
+    waiting = PlainTicket()
+    await lane.judge((5, 0.4), ticket=waiting)
+    assert not waiting.started
+
+
+async def test_cancelled_work_does_not_reach_the_guard() -> None:
+    lane, ticket = Lane(budget=40), PlainTicket()
+    gone = await lane.judge((10, 0.1), (10, 0.2), ticket=ticket)
+    gone_too = await lane.judge((10, 0.3))
+    gone.cancel()
+    gone_too.cancel()
+    await settle()
+    stays = await lane.judge((10, 0.4))
+    assert lane.device.payloads == [[0.4]]
+    assert not ticket.started
+    await lane.device.land(0)
+    assert scores(stays) == [0.4]
+
+
+async def test_where_all_of_a_batch_was_cancelled_nothing_leaves_and_the_next_does() -> None:
+    lane = Lane(budget=10)
+    blocking = [await lane.judge((10, 0.1)), await lane.judge((10, 0.2))]
+    gone = await lane.judge((10, 0.3))
+    stays = await lane.judge((10, 0.4))
+    gone.cancel()
+    await lane.device.land(0)
+    assert lane.device.payloads == [[0.1], [0.2], [0.4]]
+    await lane.device.land(2)
+    assert scores(stays) == [0.4]
+    assert blocking[0].done()
+
+
+async def test_work_cancelled_in_the_air_leaves_its_neighbours_their_findings() -> None:
+    lane = Lane(budget=20)
+    gone, stays = await lane.judge((10, 0.1)), await lane.judge((10, 0.2))
+    assert len(lane.device.batches) == 1
+    gone.cancel()
+    await settle()
+    await lane.device.land(0)
+    assert scores(stays) == [0.2]
+    assert gone.cancelled()
+
+
+async def test_a_lost_device_is_raised_to_everyone_in_the_batch_and_the_lane_goes_on() -> None:
+    lane = Lane(budget=20)
+    several, other = await lane.judge((5, 0.1), (5, 0.2)), await lane.judge((10, 0.3))
+    await lane.device.land(0, DeviceLost("gone"))
+    for task in (several, other):
+        with pytest.raises(DeviceLost):
+            await task
+    later = await lane.judge((20, 0.4))
+    await lane.device.land(1)
+    assert scores(later) == [0.4]
+
+
+async def test_a_device_thread_that_closes_cancels_what_is_in_the_air() -> None:
+    lane = Lane(budget=10)
+    task = await lane.judge((10, 0.1))
+    lane.device.futures[0].cancel()
+    lane.device.futures[0].set_running_or_notify_cancel()
+    await settle()
+    assert task.cancelled()
+
+
+# -- with the real device thread
+
+
+async def test_one_bad_check_does_not_disturb_its_neighbours() -> None:
+    def score_of(text: str) -> float:
+        if text == "bad":
+            raise ValueError(text)
+        return float(text)
+
+    device = DeviceThread()
+    try:
+        lane = GuardLane(FakeGuard(score_of=score_of), device, batch_tokens=80, max_wait=LONG)
+        texts = ["0.1", "0.2", "bad", "0.4", "0.5", "0.6", "0.7", "0.8"]
+        async with asyncio.timeout(10):
+            answers = await asyncio.gather(*(lane.judge([Check(10, text)], PlainTicket()) for text in texts))
+    finally:
+        device.close()
+    found = {text: finding for text, (finding,) in zip(texts, answers, strict=True)}
+    assert found.pop("bad") == Finding(None, fault=Fault.GUARD_ERROR)
+    assert {text: finding.score for text, finding in found.items()} == {text: float(text) for text in found}

@@ -1,0 +1,208 @@
+"""The preparer's threads: everyone gets their own result, and one bad event harms no other."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.fakes import FakeGuard
+from worker.contract.chat_event import ChatEvent
+from worker.contract.errors import Stage, Unjudgeable
+from worker.guards.guard import Check, Preparation
+from worker.moderation.preparer import Preparer
+from worker.policy.policy import DEFAULT_POLICY, Policy
+
+PATIENCE = 10  # seconds before a test that hangs fails
+
+
+def event(text: str) -> ChatEvent:
+    return ChatEvent.model_validate(
+        {"event_id": text, "conversation_id": "c", "messages": [{"role": "user", "content": text}]}
+    )
+
+
+class HookGuard(FakeGuard):
+    """Does something with each text before it prepares it."""
+
+    def __init__(self, hook: Callable[[str], None], name: str = "llama_guard") -> None:
+        super().__init__(name)
+        self.prepared: list[str] = []
+        self._hook = hook
+
+    def prepare(self, event: ChatEvent, policy: Policy) -> Preparation:
+        text = event.messages[-1].text
+        self.prepared.append(text)
+        self._hook(text)
+        return Preparation([Check(1, (self.name, policy.name, text))])
+
+
+class Gate:
+    """Holds the thread that comes with a certain text until it is opened."""
+
+    def __init__(self, *held: str) -> None:
+        self.reached, self._open, self._held = threading.Semaphore(0), threading.Event(), held
+
+    def __call__(self, text: str) -> None:
+        if text in self._held:
+            self.reached.release()
+            assert self._open.wait(PATIENCE)
+
+    async def wait(self) -> None:
+        """Until one more thread is held."""
+        assert await asyncio.to_thread(self.reached.acquire, timeout=PATIENCE)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+@asynccontextmanager
+async def preparing(guards: Sequence[FakeGuard], threads: int = 2) -> AsyncIterator[Preparer]:
+    preparer = Preparer(guards, threads)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            yield preparer
+    finally:
+        preparer.close()
+
+
+async def test_every_guard_prepares_the_event_in_the_guards_order() -> None:
+    guards = [HookGuard(lambda text: None, name) for name in ("llama_guard", "prompt_guard")]
+    async with preparing(guards) as preparer:
+        prepared = await preparer.prepare(event("hi"), DEFAULT_POLICY)
+    assert [each.checks[0].payload for each in prepared] == [
+        ("llama_guard", "default", "hi"),
+        ("prompt_guard", "default", "hi"),
+    ]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+async def test_of_many_events_each_gets_its_own_preparation(threads: int) -> None:
+    policies = [Policy(name=f"p{number}") for number in range(3)]
+
+    async def one(number: int) -> bool:
+        policy = policies[number % 3]
+        (prepared,) = await preparer.prepare(event(str(number)), policy)
+        return prepared.checks[0].payload == ("llama_guard", policy.name, str(number))
+
+    guard = HookGuard(lambda text: None)
+    async with preparing([guard], threads) as preparer:
+        for wave in range(5):  # the threads fall idle and wake again
+            assert all(await asyncio.gather(*(one(100 * wave + number) for number in range(100))))
+    assert sorted(map(int, guard.prepared)) == list(range(500))
+
+
+async def test_an_unjudgeable_event_passes_its_cause_on_and_the_next_guard_is_not_asked() -> None:
+    cause = Unjudgeable("broken_image", "messages.0.content.0: not an image", Stage.PREPARE)
+
+    def refuse(text: str) -> None:
+        raise cause
+
+    other = HookGuard(lambda text: None, "prompt_guard")
+    async with preparing([HookGuard(refuse), other]) as preparer:
+        with pytest.raises(Unjudgeable) as caught:
+            await preparer.prepare(event("x"), DEFAULT_POLICY)
+    assert caught.value is cause
+    assert other.prepared == []
+
+
+class Panic(BaseException):
+    """What a panic in a library written in Rust is: no Exception."""
+
+
+@pytest.mark.parametrize("error", [ValueError, RecursionError, MemoryError, Panic, SystemExit])
+async def test_any_other_error_makes_the_event_unjudgeable_and_the_thread_goes_on(error: type[BaseException]) -> None:
+    def fail(text: str) -> None:
+        if text == "canary":
+            raise error(f"cannot take {text!r}")
+
+    async with preparing([HookGuard(fail)], threads=1) as preparer:
+        with capture_logs() as logs:
+            bad, *good = await asyncio.gather(
+                *(preparer.prepare(event(text), DEFAULT_POLICY) for text in ("canary", "a", "b")),
+                return_exceptions=True,
+            )
+        assert await preparer.prepare(event("later"), DEFAULT_POLICY)
+    assert isinstance(bad, Unjudgeable)
+    assert (bad.error_type, bad.stage) == ("prepare_failed", Stage.PREPARE)
+    assert bad.message == f"the event could not be prepared ({error.__name__})"
+    assert not any(isinstance(each, BaseException) for each in good)
+    (line,) = logs
+    assert (line["log_level"], line["exception"]) == ("error", error.__name__)
+    assert "cannot take" not in str(logs)  # its words may quote content
+
+
+async def test_a_cancelled_event_is_not_prepared() -> None:
+    gate = Gate("first")
+    guard = HookGuard(gate)
+    async with preparing([guard], threads=1) as preparer:
+        tasks = [
+            asyncio.create_task(preparer.prepare(event(text), DEFAULT_POLICY)) for text in ("first", "second", "third")
+        ]
+        await gate.wait()
+        tasks[1].cancel()
+        gate.open()
+        await tasks[2]
+        assert tasks[1].cancelled()
+    assert guard.prepared == ["first", "third"]
+
+
+async def test_an_event_cancelled_while_it_is_prepared_harms_nobody() -> None:
+    gate = Gate("first")
+    async with preparing([HookGuard(gate)], threads=1) as preparer:
+        first = asyncio.create_task(preparer.prepare(event("first"), DEFAULT_POLICY))
+        await gate.wait()
+        first.cancel()
+        gate.open()
+        assert await preparer.prepare(event("second"), DEFAULT_POLICY)
+        assert first.cancelled()
+
+
+async def test_a_slow_event_does_not_hold_up_another_while_a_thread_is_free() -> None:
+    gate = Gate("slow")
+    async with preparing([HookGuard(gate)], threads=2) as preparer:
+        slow = asyncio.create_task(preparer.prepare(event("slow"), DEFAULT_POLICY))
+        await gate.wait()
+        assert await preparer.prepare(event("quick"), DEFAULT_POLICY)
+        assert not slow.done()
+        gate.open()
+        await slow
+
+
+async def test_a_finished_event_does_not_wait_for_the_next_one_of_its_thread() -> None:
+    gate = Gate("slow")
+    async with preparing([HookGuard(gate)], threads=1) as preparer:
+        quick = asyncio.create_task(preparer.prepare(event("quick"), DEFAULT_POLICY))
+        slow = asyncio.create_task(preparer.prepare(event("slow"), DEFAULT_POLICY))
+        await quick
+        assert not slow.done()
+        gate.open()
+        await slow
+
+
+async def test_no_more_threads_than_asked_for() -> None:
+    gate = Gate(*"abcd")
+    guard = HookGuard(gate)
+    async with preparing([guard], threads=2) as preparer:
+        tasks = [asyncio.create_task(preparer.prepare(event(text), DEFAULT_POLICY)) for text in "abcd"]
+        await gate.wait()
+        await gate.wait()
+        assert len(guard.prepared) == 2
+        gate.open()
+        await asyncio.gather(*tasks)
+
+
+async def test_closing_waits_for_the_event_at_hand_and_starts_no_other() -> None:
+    gate = Gate("first")
+    guard = HookGuard(gate)
+    preparer = Preparer([guard], 1)
+    tasks = [asyncio.create_task(preparer.prepare(event(text), DEFAULT_POLICY)) for text in ("first", "second")]
+    await gate.wait()
+    gate.open()
+    preparer._jobs.pop()  # as close() does; here before the thread gets to it
+    preparer.close()
+    assert guard.prepared == ["first"]
+    await tasks[0]
+    tasks[1].cancel()

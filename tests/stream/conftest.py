@@ -1,0 +1,21 @@
+"""The rig of stream tests as a fixture."""
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.stream.rig import Rig
+from worker.local.kafka import LocalKafka
+
+OUTPUTS = ("safe_topic", "unsafe_topic", "review_topic", "dead_letter_topic")
+
+
+@pytest.fixture
+def rig(kafka: LocalKafka, topics: Callable[..., str], tmp_path: Path) -> Rig:
+    """Topics of four partitions each, and a group, that no other test uses."""
+    large = {"max.message.bytes": str(16 << 20)}
+    outputs = {name: topics(partitions=4, config=large) for name in OUTPUTS}
+    input_topic = topics(partitions=4, config=large)
+    return Rig(kafka.bootstrap_servers, tmp_path, outputs, input_topic, group=f"group-{uuid.uuid4().hex[:8]}")

@@ -1,0 +1,40 @@
+"""`python -m tests.stream.fake_worker`: a whole worker whose guards are fakes, quick enough for thousands of events.
+
+The guards know no chance: "bomb" is S9, "ignore" is an attack. FAKE_DELAY is the seconds that a batch takes. Words in a
+text that do something to the worker: "LOSE-THE-DEVICE" raises what ends the process, "HANG" never returns,
+"BREAK" raises for this check alone.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from tests.fakes import fake_llama_guard, fake_prompt_guard
+from worker.guards.guard import Finding, Guard
+from worker.guards.runner import DeviceLost
+from worker.observability.logs import configure_logs
+from worker.settings import Settings, load_settings
+from worker.stream.app import create_app
+from worker.stream.host import host
+
+
+def _content(text: str) -> Finding:
+    if "LOSE-THE-DEVICE" in text:
+        raise DeviceLost("the fake device is lost")
+    if "HANG" in text:
+        time.sleep(3600)
+    if "BREAK" in text:
+        raise ValueError("the fake guard broke")
+    return Finding(0.9, ("S9",), {"S9": 0.8}) if "bomb" in text else Finding(0.1)
+
+
+def _guards(_settings: Settings, _say: Callable[[str], None]) -> Sequence[Guard]:
+    delay = float(os.environ.get("FAKE_DELAY", "0"))
+    return fake_llama_guard(_content, delay), fake_prompt_guard(lambda text: 0.99 if "ignore" in text else 0.01)
+
+
+if __name__ == "__main__":
+    settings = load_settings()
+    configure_logs(settings.log_format, settings.log_level)
+    sys.exit(host(create_app(settings, _guards)))

@@ -1,0 +1,153 @@
+"""A rig for tests of the stream: topics of their own, worker processes, what went in and what came out."""
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from worker.contract.record import header
+from worker.contract.verdict import verdict_id_of
+from worker.local.workers import WorkerProcess
+from worker.stream.topics import describe_topics
+
+FAKE = ("-m", "tests.stream.fake_worker")
+REAL = ("-m", "worker", "run", "--stand-in")
+
+
+def chat_event(text: str, **fields: Any) -> bytes:
+    """A chat event of one user message."""
+    name = fields.pop("event_id", None) or uuid.uuid4().hex
+    messages = [{"role": "user", "content": text}]
+    return orjson.dumps({"event_id": name, "conversation_id": "c", "messages": messages, **fields})
+
+
+@dataclass
+class Rig:
+    """Topics, and the settings of workers on them."""
+
+    bootstrap: str
+    folder: Path
+    outputs: dict[str, str]  # setting -> topic
+    input_topic: str
+    group: str
+    extra: dict[str, str] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def worker(
+        self, name: str = "worker", command: tuple[str, ...] = FAKE, **settings: object
+    ) -> Iterator[WorkerProcess]:
+        """A worker process, stopped at the end. Upper-case keywords are plain variables, others settings."""
+        values = {"bootstrap_servers": self.bootstrap, "input_topic": self.input_topic, "group": self.group}
+        environment = {f"MODERATION_{key.upper()}": str(value) for key, value in {**values, **self.outputs}.items()}
+        for key, value in settings.items():
+            environment[key if key.isupper() else f"MODERATION_{key.upper()}"] = str(value)
+        with WorkerProcess(name, environment, self.folder, command) as process:
+            yield process
+
+    async def ready(self, *workers: WorkerProcess, seconds: float = 120) -> None:
+        """Returns when all workers are ready."""
+        for worker in workers:
+            await until(lambda worker=worker: worker.ready(), seconds)
+
+    async def send(self, values: Iterable[tuple[bytes | None, bytes | None]]) -> list[uuid.UUID]:
+        """Sends (key, value) pairs; the verdict id of each."""
+        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, max_request_size=16 << 20)
+        await producer.start()
+        try:
+            now = int(time.time() * 1000)
+            sent = [await producer.send(self.input_topic, value, key, timestamp_ms=now) for key, value in values]
+            places = [await each for each in sent]
+        finally:
+            await producer.stop()
+        return [verdict_id_of(place.topic, place.partition, place.offset, now) for place in places]
+
+    @contextlib.asynccontextmanager
+    async def outcomes(self) -> AsyncIterator["Outcomes"]:
+        """What comes out, from the beginning."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap, auto_offset_reset="earliest", max_partition_fetch_bytes=16 << 20
+        )
+        await consumer.start()
+        try:
+            found = await describe_topics(list(self.outputs.values()), bootstrap_servers=self.bootstrap)
+            assert all(found.values()), found
+            consumer.assign(
+                [
+                    TopicPartition(name, each)
+                    for name, topic in found.items()
+                    if topic
+                    for each in range(topic.partitions)
+                ]
+            )
+            yield Outcomes(consumer, {topic: setting.removesuffix("_topic") for setting, topic in self.outputs.items()})
+        finally:
+            await consumer.stop()
+
+
+@dataclass
+class Outcomes:
+    """The output records read so far."""
+
+    consumer: AIOKafkaConsumer
+    name_of: Mapping[str, str]
+    records: list[ConsumerRecord] = field(default_factory=list)
+
+    async def read(self) -> None:
+        """Reads what there is now."""
+        fetched = await self.consumer.getmany(timeout_ms=100)
+        self.records += [record for records in fetched.values() for record in records]
+
+    async def until(self, condition: Callable[["Outcomes"], bool], seconds: float = 60) -> None:
+        """Reads until the condition holds. Raises TimeoutError."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not condition(self):
+                    await self.read()
+        except TimeoutError:
+            raise TimeoutError(f"after {seconds} s there are {len(self.records)} outcomes: {self.counts}") from None
+
+    async def until_answered(self, ids: Iterable[uuid.UUID], seconds: float = 60) -> None:
+        """Reads until every id has an outcome, and then what else there is."""
+        wanted = set(ids)
+        await self.until(lambda outcomes: wanted <= outcomes.ids.keys(), seconds)
+        await self.read()
+
+    @property
+    def ids(self) -> Counter[uuid.UUID]:
+        """How often each input record was answered."""
+        return Counter(self.id_of(record) for record in self.records)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Outcomes by kind: safe, unsafe, review, dead_letter."""
+        return Counter(self.name_of[record.topic] for record in self.records)
+
+    def of(self, kind: str) -> list[ConsumerRecord]:
+        """The records of one kind, as read."""
+        return [record for record in self.records if self.name_of[record.topic] == kind]
+
+    def id_of(self, record: ConsumerRecord) -> uuid.UUID:
+        """The id of the input record that an output record answers."""
+        if self.name_of[record.topic] != "dead_letter":
+            return uuid.UUID((header(record.headers, "ce_id") or b"").decode())
+        topic, *numbers = (
+            (header(record.headers, f"moderation-source-{name}") or b"").decode()
+            for name in ("topic", "partition", "offset", "timestamp")
+        )
+        return verdict_id_of(topic, *map(int, numbers))
+
+
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Returns when the condition, looked at in a thread, holds. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110  # it is about another process
+            await asyncio.sleep(0.05)

@@ -1,0 +1,92 @@
+"""`moderation-worker`: the commands, and how their errors become one line and an exit code."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from worker import __version__
+from worker.cli.classify import classify
+from worker.cli.context import CliState
+from worker.cli.demo import demo
+from worker.cli.models import models_app
+from worker.cli.run import run
+from worker.cli.schemas import schemas
+from worker.cli.topics import topics_app
+from worker.exit_codes import ExitCode
+
+_HELP = """Judges chat events from Kafka with Llama Guard 4 and Prompt Guard 2 and publishes verdicts. Built with Llama.
+
+Start with [bold]moderation-worker demo[/bold]: a real Kafka, two workers and sample events on this machine.
+Then [bold]topics create[/bold], [bold]models fetch[/bold] and [bold]run[/bold] against your own.
+
+Settings come from MODERATION_<NAME> variables, from the TOML file of --config (or MODERATION_CONFIG, or
+./moderation.toml), and from their defaults: docs/settings.md lists them all.
+
+Exit codes: 0 done; 1 the command found something wrong (a malformed line, a failed check); 2 wrong arguments; 70
+crash, Kafka redelivers; 75 not drained in time, Kafka redelivers; 78 settings, policies, models, topics or rights
+cannot be used.
+"""
+
+app = typer.Typer(
+    name="moderation-worker",
+    help=_HELP,
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"moderation-worker {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with settings; MODERATION_<NAME> variables win over it.")
+    ] = None,
+    _show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    context.obj = CliState(config)
+
+
+app.command()(run)
+app.command()(demo)
+app.command()(classify)
+app.add_typer(topics_app, name="topics")
+app.add_typer(models_app, name="models")
+app.command()(schemas)
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        app()
+    except Exception as error:
+        if not _is_for_the_user(error):
+            raise
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {error}", markup=True)
+        sys.exit(ExitCode.CONFIG)
+
+
+def _is_for_the_user(error: Exception) -> bool:
+    """Whether an error says all that a user needs. Imported here: these modules are only loaded by commands that can
+    fail so."""
+    from worker.guards.errors import ModelRefused, ModelUnavailable
+    from worker.local.broker import KafkaUnavailable
+    from worker.policy.store import PolicyError
+    from worker.settings import SettingsError
+    from worker.stream.start import KafkaNotReady
+
+    return isinstance(
+        error, SettingsError | PolicyError | ModelUnavailable | ModelRefused | KafkaNotReady | KafkaUnavailable
+    )

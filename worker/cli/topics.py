@@ -1,0 +1,66 @@
+"""`moderation-worker topics`: create and check the worker's topics."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from worker.cli.context import settings_of
+
+topics_app = typer.Typer(help="Create and check the worker's topics.", no_args_is_help=True)
+
+_TWO_WEEKS_MS = str(14 * 24 * 3600 * 1000)
+
+
+@topics_app.command()
+def create(
+    context: typer.Context,
+    partitions: Annotated[
+        int, typer.Option(min=1, help="Partitions of each topic: at least as many as workers you will ever run.")
+    ] = 12,
+    replication_factor: Annotated[
+        int, typer.Option(min=1, help="Copies of each partition; 3 in production, at most the number of brokers.")
+    ] = 1,
+) -> None:
+    """Create the topics of the settings that do not exist yet. Those that exist are left as they are."""
+    from worker.stream.connection import security_of
+    from worker.stream.topics import TopicSpec, create_topics
+
+    settings = settings_of(context)
+    largest = {"max.message.bytes": str(settings.max_record_bytes + 65_536)}
+    specs = [
+        TopicSpec(name, partitions, replication_factor, largest)
+        for name in (settings.input_topic, settings.safe_topic, settings.unsafe_topic, settings.review_topic)
+    ]
+    kept_longer = {**largest, "retention.ms": _TWO_WEEKS_MS}
+    specs.append(TopicSpec(settings.dead_letter_topic, partitions, replication_factor, kept_longer))
+    results = asyncio.run(
+        create_topics(specs, bootstrap_servers=settings.bootstrap_servers, security=security_of(settings))
+    )
+    for result in results:
+        typer.echo(str(result), err=result.topic is None)
+    if any(result.topic is None for result in results):
+        raise typer.Exit(1)
+
+
+@topics_app.command()
+def check(context: typer.Context) -> None:
+    """Check what `run` will need: a broker that answers, the topics, and the rights to read and write them."""
+    from worker.stream.connection import security_of
+    from worker.stream.preflight import preflight
+
+    settings = settings_of(context)
+    faults = asyncio.run(
+        preflight(
+            bootstrap_servers=settings.bootstrap_servers,
+            security=security_of(settings),
+            group=settings.group,
+            reads=[settings.input_topic],
+            writes=settings.output_topics,
+        )
+    )
+    for fault in faults:
+        typer.echo(str(fault), err=True)
+    if faults:
+        raise typer.Exit(1)
+    typer.echo("the broker answers; all topics are there, and this user may read and write them")

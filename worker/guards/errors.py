@@ -1,0 +1,19 @@
+"""Errors of guards that a person must act upon."""
+
+
+class ModelRefused(Exception):  # noqa: N818  # it reads as what happened, like Unjudgeable
+    """A model that must not judge as it is: it would give wrong answers in silence.
+
+    `cause` is a stable snake_case word for machines; `problem` says what is wrong and `remedy` what to do about it, both
+    without a full stop.
+    """
+
+    def __init__(self, cause: str, problem: str, remedy: str) -> None:
+        super().__init__(f"{cause}: {problem}. {remedy}.")
+        self.cause = cause
+        self.problem = problem
+        self.remedy = remedy
+
+
+class ModelUnavailable(Exception):
+    """A model's files cannot be had; the message is one line that says what is wrong and what to do about it."""

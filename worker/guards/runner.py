@@ -1,0 +1,112 @@
+"""Runner: the thread that owns the device. One bad check never harms its neighbours."""
+
+import sys
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
+
+import structlog
+
+from worker.guards.guard import Check, Fault, Finding, Guard
+
+log = structlog.get_logger(__name__)
+
+# By name, so that neither this file nor its tests need torch.
+_OUT_OF_MEMORY_TYPES: Final = frozenset({"OutOfMemoryError", "MemoryError"})
+_OUT_OF_MEMORY_WORDS: Final = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+# After one of these every later call on the device fails, too.
+_DEVICE_LOST_TYPES: Final = frozenset({"AcceleratorError"})
+_DEVICE_LOST_WORDS: Final = ("CUDA error", "device-side assert", "HIP error", "unspecified launch failure")
+
+
+class DeviceLost(Exception):
+    """The device answers nothing any more until the process starts anew. Nothing was judged: end without committing."""
+
+
+def judge_all(guard: Guard, checks: Sequence[Check]) -> list[Finding]:
+    """One finding a check, in their order, whatever the guard raises.
+
+    A batch that fails is halved down to the checks that fail alone; those get a finding with the fault `too_large` (out
+    of memory) or `guard_error`. Raises DeviceLost.
+    """
+    if not checks:
+        return []
+    try:
+        findings = list(guard.judge(checks))
+        if len(findings) != len(checks):
+            raise RuntimeError(f"{guard.name} gave {len(findings)} findings for {len(checks)} checks")
+        return findings
+    except Exception as error:
+        if _is_device_lost(error):
+            raise DeviceLost(f"{guard.name}: {_first_line(error)}") from error
+        alone = _fault(guard, checks[0], error) if len(checks) == 1 else None
+        if alone is None:
+            _tell_halved(guard, checks, error)
+    # Outside of the except block: the exception's frames hold the failed batch's tensors.
+    _free_memory()
+    if alone is not None:
+        return [alone]
+    middle = len(checks) // 2
+    return judge_all(guard, checks[:middle]) + judge_all(guard, checks[middle:])
+
+
+class DeviceThread:
+    """One thread, through which everything goes to the device."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
+
+    def submit(self, guard: Guard, checks: Sequence[Check]) -> "Future[list[Finding]]":
+        """Queues a batch; the future gives its findings or DeviceLost. Batches run in the order of submission."""
+        return self._executor.submit(judge_all, guard, checks)
+
+    def close(self) -> None:
+        """Waits for the running batch, cancels the queued ones, and ends the thread."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _fault(guard: Guard, check: Check, error: Exception) -> Finding:
+    out_of_memory = _is_out_of_memory(error)
+    # Never the exception's words: they may quote content.
+    log.error(
+        "check_too_large" if out_of_memory else "check_failed",
+        guard=guard.name,
+        tokens=check.tokens,
+        exception=type(error).__name__,
+    )
+    return Finding(None, fault=Fault.TOO_LARGE if out_of_memory else Fault.GUARD_ERROR)
+
+
+def _tell_halved(guard: Guard, checks: Sequence[Check], error: Exception) -> None:
+    log.warning(
+        "batch_halved",
+        guard=guard.name,
+        checks=len(checks),
+        tokens=sum(check.tokens for check in checks),
+        exception=type(error).__name__,
+    )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return _is(error, _OUT_OF_MEMORY_TYPES, _OUT_OF_MEMORY_WORDS)
+
+
+def _is_device_lost(error: Exception) -> bool:
+    return not _is_out_of_memory(error) and _is(error, _DEVICE_LOST_TYPES, _DEVICE_LOST_WORDS)
+
+
+def _is(error: Exception, types: frozenset[str], words: tuple[str, ...]) -> bool:
+    if not types.isdisjoint(kind.__name__ for kind in type(error).__mro__):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+def _free_memory() -> None:
+    """Gives the cached blocks back, so that the halves find memory in one piece."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]

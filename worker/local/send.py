@@ -1,0 +1,72 @@
+"""`python -m worker.local.send`: sends a message as a chat event and prints its verdict, for trying a running
+worker."""
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import orjson
+import typer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from rich.console import Console
+
+from worker.contract.record import Record, header
+from worker.contract.verdict import verdict_id_of
+from worker.settings import Settings, load_settings
+
+
+def send(
+    texts: Annotated[
+        list[str], typer.Argument(help="The conversation: user, assistant, user, ... The last one is judged.")
+    ],
+    bootstrap: Annotated[str | None, typer.Option(help="Kafka, as host:port; else as the settings say.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Whose event it is.")] = None,
+    seconds: Annotated[float, typer.Option(help="How long to wait for the verdict.")] = 60.0,
+) -> None:
+    """Send one chat event and print its verdict. Exit code 1 where none comes in time."""
+    settings = load_settings(overrides={"bootstrap_servers": bootstrap} if bootstrap else None)
+    try:
+        verdict = asyncio.run(_send_and_wait(settings, _event(texts, tenant), seconds))
+    except TimeoutError:
+        typer.echo(f"no verdict within {seconds:.0f} s: is a worker running on these topics?", err=True)
+        raise typer.Exit(1) from None
+    Console().print_json(orjson.dumps(verdict).decode())
+
+
+def _event(texts: Sequence[str], tenant: str | None) -> dict[str, Any]:
+    name = f"own-{uuid.uuid4().hex[:8]}"
+    messages = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(texts)]
+    return {"event_id": name, "conversation_id": name, "messages": messages, **({"tenant": tenant} if tenant else {})}
+
+
+async def _send_and_wait(settings: Settings, event: dict[str, Any], seconds: float) -> dict[str, Any]:
+    outputs = AIOKafkaConsumer(*settings.output_topics, bootstrap_servers=settings.bootstrap_servers)
+    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers)
+    await outputs.start()
+    await producer.start()
+    try:
+        await outputs.seek_to_end()
+        async with asyncio.timeout(seconds):
+            where = await producer.send_and_wait(
+                settings.input_topic, orjson.dumps(event), event["conversation_id"].encode()
+            )
+            wanted = str(verdict_id_of(where.topic, where.partition, where.offset, where.timestamp))
+            async for record in outputs:
+                if (answer := _answer(record, wanted)) is not None:
+                    return answer
+            raise TimeoutError
+    finally:
+        await producer.stop()
+        await outputs.stop()
+
+
+def _answer(record: Record, wanted: str) -> dict[str, Any] | None:
+    if (header(record.headers, "ce_id") or b"").decode() != wanted:
+        return None
+    answer: dict[str, Any] = orjson.loads(record.value or b"null")
+    return answer
+
+
+if __name__ == "__main__":
+    typer.run(send)

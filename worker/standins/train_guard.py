@@ -1,0 +1,153 @@
+"""Trains the Llama Guard stand-in in two stages: tag the phrases and pictures, then answer."""
+
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from worker.standins.build import guard_model, guard_processor, guard_tokenizer, guard_tokenizer_lines
+from worker.standins.corpus import KEYS
+from worker.standins.samples import IGNORED, Batch, Samples
+
+
+@dataclass(frozen=True)
+class GuardSettings:
+    """Steps of each stage and learning rates; 30 to 60 rows a step."""
+
+    tag_steps: int = 60
+    answer_steps: int = 1000
+    warm_up: int = 50
+    decay: float = 0.45
+    """The share of all steps, at the end, in which the rate falls to 0. Most of the gain comes here."""
+    adam_rate: float = 3e-3
+    muon_rate: float = 0.02
+    report_every: int = 50
+
+
+class Tutor(nn.Module):
+    """Linear readers of the layers' token states, thrown away after training: hints on the way to the answer.
+
+    Layers 1 and 2: which key the phrase or picture ending here has. Layers 2 and 3: the keys of the message that stops
+    here. Layer 3: the keys that the answer has still to name.
+    """
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.tag_readers = nn.ModuleList(nn.Linear(hidden, 1 + len(KEYS)) for _ in range(2))
+        self.bag_readers = nn.ModuleList(nn.Linear(hidden, len(KEYS)) for _ in range(3))
+        self.register_buffer("tag_weight", torch.tensor([0.3] + [1.0] * len(KEYS)))
+
+    def forward(self, states: tuple[Tensor, ...], batch: Batch) -> list[Tensor]:
+        """The losses of the hints; `states[n]` [rows, L, hidden] is what layer n wrote."""
+        tagged = batch.tags != IGNORED
+        stops = tagged & (batch.bags[..., 0] >= 0)
+        answers = ~tagged & (batch.bags[..., 0] >= 0)
+        losses = [
+            F.cross_entropy(reader(state[tagged]), batch.tags[tagged], self.get_buffer("tag_weight"))
+            for reader, state in zip(self.tag_readers, states[1:3], strict=True)
+        ]
+        for reader, layer, places in zip(self.bag_readers, (2, 3, 3), (stops, stops, answers), strict=True):
+            if bool(places.any()):  # dense rows have no answer
+                read = reader(states[layer][places])
+                losses.append(F.binary_cross_entropy_with_logits(read, batch.bags[places]))
+        return losses
+
+
+def train_guard(out: Path, seed: int, settings: GuardSettings) -> None:
+    """Trains in fp32 on the CPU and saves model and processor in bf16. Repeatable with one thread."""
+    torch.manual_seed(seed)
+    rng, began = random.Random(seed), time.monotonic()
+    processor = guard_processor(guard_tokenizer(guard_tokenizer_lines(rng)))
+    model = guard_model(processor.tokenizer)
+    tutor = Tutor(model.config.text_config.hidden_size)
+    optimisers = _optimisers(model, tutor, settings)
+    parameters = [*model.parameters(), *tutor.parameters()]
+    weight = _token_weight(processor.tokenizer)
+    samples = Samples(processor, rng)
+    steps = settings.tag_steps + settings.answer_steps
+    log: list[float] = []
+    for step in range(steps):
+        if step == settings.tag_steps:
+            samples.restart()
+        batch = samples.next(dense=step < settings.tag_steps)
+        logits, wanted, states = _read(model, batch)
+        hints = tutor(states, batch)
+        said = F.cross_entropy(logits, wanted, weight) if len(wanted) else logits.sum()
+        pace = min(1.0, (step + 1) / settings.warm_up, (steps - step) / steps / settings.decay)
+        _update(optimisers, parameters, said + sum(hints), pace)
+        log.append(said.item())
+        if (step + 1) % settings.report_every == 0:
+            told = " ".join(f"{hint.item():.3f}" for hint in hints)
+            recent = sum(log[-50:]) / len(log[-50:])
+            print(f"{step + 1}/{steps} {time.monotonic() - began:.0f} s answer {recent:.4f} hints {told}", flush=True)
+    model.eval().to(torch.bfloat16).save_pretrained(out)
+    processor.save_pretrained(out)
+
+
+def _read(model: Any, batch: Batch) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """The logits [n, vocabulary] and labels [n] of all answer tokens, and each layer's states of the tails."""
+    core = model.language_model.model
+    cache = DynamicCache(config=model.config.text_config)
+    core(
+        input_ids=batch.prefixes, past_key_values=cache, use_cache=True
+    )  # once a group; autograd goes through the cache
+    rows_each = len(batch.ids) // len(batch.prefixes)
+    cache.batch_repeat_interleave(rows_each)
+    starts = batch.lengths.repeat_interleave(rows_each)[:, None]
+    present = torch.arange(batch.prefixes.shape[1])[None] < starts
+    mask = torch.cat([present, torch.ones_like(batch.ids, dtype=torch.bool)], 1).long()
+    embedded = core.embed_tokens(batch.ids)
+    if batch.tiles is not None:
+        seen = model.multi_modal_projector(model.vision_model(batch.tiles).last_hidden_state.flatten(0, 1))
+        embedded = embedded.masked_scatter((batch.ids == model.config.image_token_index)[..., None], seen)
+    out = core(
+        inputs_embeds=embedded,
+        past_key_values=cache,
+        use_cache=True,
+        attention_mask=mask,
+        position_ids=starts + torch.arange(batch.ids.shape[1]),
+        output_hidden_states=True,
+    )
+    known = batch.labels[:, 1:] != IGNORED
+    logits = model.language_model.lm_head(out.last_hidden_state[:, :-1][known])
+    return logits, batch.labels[:, 1:][known], out.hidden_states
+
+
+def _token_weight(tokenizer: Any) -> Tensor:
+    """The loss weight of each answer token [vocabulary]: the list is harder than the verdict."""
+    weight = torch.ones(len(tokenizer))
+    for word in (",S", *(str(n) for n in range(1, len(KEYS) + 1))):
+        weight[tokenizer.convert_tokens_to_ids(word)] = 2.0
+    return weight
+
+
+def _optimisers(
+    model: nn.Module, tutor: nn.Module, settings: GuardSettings
+) -> list[tuple[torch.optim.Optimizer, float]]:
+    """Muon for the matrices of the layers, AdamW for embeddings, head, norms and the tutor; each with its full rate."""
+    outside = ("embed_tokens", "lm_head", "positional")
+    inner = {n: p for n, p in model.named_parameters() if p.ndim == 2 and not any(word in n for word in outside)}
+    outer = [p for n, p in model.named_parameters() if n not in inner] + list(tutor.parameters())
+    adam = torch.optim.AdamW(outer, lr=settings.adam_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    muon = torch.optim.Muon(inner.values(), lr=settings.muon_rate, weight_decay=0.01)
+    return [(adam, settings.adam_rate), (muon, settings.muon_rate)]
+
+
+def _update(
+    optimisers: list[tuple[torch.optim.Optimizer, float]], parameters: list[nn.Parameter], loss: Tensor, pace: float
+) -> None:
+    """One step at `pace` (0 to 1) of the full rates."""
+    for optimiser, rate in optimisers:
+        optimiser.zero_grad()
+        for group in optimiser.param_groups:
+            group["lr"] = rate * pace
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(parameters, 1.0)
+    for optimiser, _ in optimisers:
+        optimiser.step()

@@ -1,0 +1,96 @@
+"""The Faust app that hosts the worker: `faust -A worker.stream.app worker` and `moderation-worker run` both start
+it."""
+
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+import faust
+import structlog
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from worker.guards.loading import load_guards
+from worker.observability.health import Report
+from worker.observability.logs import configure_logs
+from worker.settings import Settings, load_settings
+from worker.stream.pipeline import Pipeline
+from worker.stream.start import LoadGuards
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(settings: Settings, load: LoadGuards = load_guards) -> faust.App:
+    """The app: the pipeline as its service, /healthz, /readyz and /metrics as its pages. `app.pipeline` is the
+    pipeline."""
+    pipeline = Pipeline(settings, load)
+
+    class Boot(faust.App.BootStrategy):  # type: ignore[misc]
+        # Faust's own consumer and producer stay off: the chat events go through aiokafka directly
+        # (docs/architecture.md).
+        enable_kafka = False
+
+        def server(self) -> Iterable[Any]:
+            return [*super().server(), pipeline]  # started last, stopped first
+
+    class Host(faust.App):  # type: ignore[misc]
+        BootStrategy = Boot
+
+    port = settings.web_port or _free_port(settings.web_host)
+    app = Host(
+        settings.group,
+        broker="kafka://" + settings.bootstrap_servers.replace(",", ";"),
+        store="memory://",
+        env_prefix="MODERATION_FAUST_",  # else Faust's own environment variables override these arguments
+        web_host=settings.web_host,
+        web_bind=settings.web_host,
+        web_port=port,
+        web_in_thread=True,  # probes are answered while the main loop is busy
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        reply_create_topic=False,
+        worker_redirect_stdouts=False,
+    )
+    app.pipeline = pipeline
+    _add_pages(app, pipeline)
+    log.info("health and metrics are served", host=settings.web_host, port=port)
+    return app
+
+
+def _add_pages(app: faust.App, pipeline: Pipeline) -> None:
+    @app.page("/healthz")  # type: ignore[untyped-decorator]
+    async def healthz(_self: Any, _request: Any) -> web.Response:
+        """Liveness: progress, not mere life."""
+        return _answer(pipeline.health.live())
+
+    @app.page("/readyz")  # type: ignore[untyped-decorator]
+    async def readyz(_self: Any, _request: Any) -> web.Response:
+        """Readiness: models loaded, partitions assigned, not draining."""
+        return _answer(pipeline.health.ready())
+
+    @app.page("/metrics")  # type: ignore[untyped-decorator]
+    async def metrics(_self: Any, _request: Any) -> web.Response:
+        """Prometheus metrics."""
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _answer(report: Report) -> web.Response:
+    body = {"ok": report.ok, "phase": report.phase.value, "why": report.why}
+    return web.json_response(body, status=200 if report.ok else 503)
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def __getattr__(name: str) -> faust.App:
+    # Made on first use and not at import, so that the module can be imported without settings.
+    if name == "app":
+        settings = load_settings()
+        configure_logs(settings.log_format, settings.log_level)
+        globals()["app"] = create_app(settings)
+        return globals()["app"]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

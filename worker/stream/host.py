@@ -1,0 +1,32 @@
+"""Runs the app in this process, by Faust's own worker, with our logs and our exit codes."""
+
+import faust
+import structlog
+
+from worker.exit_codes import ExitCode
+from worker.guards.errors import ModelRefused, ModelUnavailable
+from worker.policy.store import PolicyError
+from worker.settings import SettingsError
+from worker.stream.start import KafkaNotReady
+
+log = structlog.get_logger(__name__)
+
+_CONFIG_ERRORS = (SettingsError, PolicyError, KafkaNotReady, ModelUnavailable, ModelRefused)
+
+
+def host(app: faust.App) -> ExitCode:
+    """Runs until SIGTERM, SIGINT or a crash; how it ended."""
+    app.finalize()
+    app.worker_init()
+    app.worker_init_post_autodiscover()
+    worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True)
+    worker.spinner = None
+    ended_well = False
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as end:
+        ended_well = not end.code
+    failure = app.pipeline.failure
+    if isinstance(failure, _CONFIG_ERRORS):
+        return ExitCode.CONFIG
+    return ExitCode.OK if ended_well and failure is None else ExitCode.CRASH

@@ -1,0 +1,258 @@
+"""The way of the data, from top to bottom: a record comes in, its outcome goes out, its offset is committed."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+
+import faust
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from worker.contract.chat_event import read_chat_event
+from worker.contract.dead_letter import DeadLetter
+from worker.contract.errors import Unjudgeable
+from worker.exit_codes import ExitCode
+from worker.moderation.moderator import Moderator, Origin
+from worker.observability import metrics
+from worker.observability.health import Health, Phase
+from worker.policy.store import PolicyStore
+from worker.settings import Settings
+from worker.stream.in_flight import InFlight
+from worker.stream.key_order import KeyOrder, Turn
+from worker.stream.last_resort import CRASH_SECONDS, end_process_in
+from worker.stream.progress import Entry, Progress
+from worker.stream.publisher import Outcome, Publisher, count
+from worker.stream.source import Source
+from worker.stream.start import LoadGuards, Started, start
+
+log = structlog.get_logger(__name__)
+
+_COMMIT_BEFORE_REVOKE_SECONDS = 5.0
+
+
+class _Work:
+    """One record on its way, and everything that is kept about it meanwhile."""
+
+    __slots__ = ("arrived", "entry", "record", "size", "turn")
+
+    def __init__(self, record: ConsumerRecord, entry: Entry[TopicPartition], turn: Turn, arrived: float) -> None:
+        self.record, self.entry, self.turn, self.arrived = record, entry, turn, arrived
+        self.size = InFlight.size_of(record)
+
+
+class Pipeline(faust.Service):  # type: ignore[misc]
+    """Chat events in, verdicts and dead letters out. Faust starts, supervises and stops it.
+
+    1. A partition's committed offset is the end of its finished prefix, never more.
+    2. Where nothing is outstanding it is the consumer's position: over transaction markers and compaction's holes.
+    3. What is taken away is given back unless it has started; what has started is finished, up to a deadline, and
+    committed.
+    4. Anything unexpected ends the process; Kafka redelivers.
+    """
+
+    def __init__(self, settings: Settings, load: LoadGuards, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.settings = settings
+        self._load = load
+        self.health = Health(settings.stuck_after_seconds)
+        self.failure: BaseException | None = None
+        self._parts: Started | None = None
+
+    # -- the story of one record --------------------------------------------------------------------------------------
+
+    async def _handle(self, work: _Work) -> None:
+        record = work.record
+        outcome = await self._outcome_of(work)
+        work.entry.started = True
+        await work.turn.wait()
+        if self.failure is not None:
+            return  # an earlier event of this key may not have left: nothing may overtake it
+        if not work.entry.owner.live:
+            metrics.STALE.inc()  # taken away while it was judged: the new owner publishes it
+            return
+        confirmed = await self._publisher.send(outcome, record)
+        work.turn.leave()
+        await confirmed
+        self._progress.done(work.entry)
+        self._confirmed(work, outcome)
+
+    async def _outcome_of(self, work: _Work) -> Outcome:
+        try:
+            event = read_chat_event(work.record.value)
+            policy = self._policies.for_event(event)
+            return await self._moderator.judge(event, policy, Origin.of(work.record), work.arrived, work.entry)
+        except Unjudgeable as cause:
+            return DeadLetter.of(work.record, cause)
+
+    def _confirmed(self, work: _Work, outcome: Outcome) -> None:
+        count(outcome)
+        metrics.END_TO_END.observe(time.monotonic() - work.arrived)
+        self.health.finished()
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def on_start(self) -> None:
+        """Loads the models, checks Kafka, joins the group."""
+        self._progress: Progress[TopicPartition] = Progress()
+        self._key_order = KeyOrder()
+        self._in_flight = InFlight(self.settings.max_in_flight_events, self.settings.max_in_flight_bytes)
+        self._running: dict[asyncio.Task[None], _Work] = {}
+        self._committing = asyncio.Lock()
+        try:
+            self._parts = await start(self.settings, self._load)
+        except Exception as error:
+            self.failure = error
+            raise
+        self._moderator: Moderator = self._parts.moderator
+        self._policies: PolicyStore = self._parts.policies
+        self._source: Source = self._parts.source
+        self._publisher: Publisher = self._parts.publisher
+        self.health.phase = Phase.JOINING
+        await self._source.start(self._assigned, self._revoked)
+        self._intake_task = self.add_future(self._intake())
+        self._commit_task = self.add_future(self._commit_often())
+
+    async def on_stop(self) -> None:
+        """Takes nothing more, finishes what has started, commits, leaves the group."""
+        if self._parts is None:
+            return
+        failed = self.crashed or self.failure is not None  # mode marks every service when one of them crashes
+        self.health.phase = Phase.FAILED if failed else Phase.DRAINING
+        if failed:
+            end_process_in(CRASH_SECONDS, ExitCode.CRASH)
+        else:
+            end_process_in(self.settings.drain_seconds, ExitCode.DRAIN_DEADLINE)
+        self._intake_task.cancel()
+        if not failed:
+            await self._drain(self._progress.owned)
+            await self._commit()
+        self._commit_task.cancel()
+        await self._source.stop()
+        await self._publisher.stop()
+        self._moderator.close()
+        log.info("stopped", failed=failed, unfinished=len(self._running))
+
+    async def crash(self, reason: BaseException) -> None:
+        """Something unexpected: the process ends, with or without the event loop's help."""
+        if self.failure is None:
+            self._fail(reason)
+        await super().crash(reason)
+
+    def _fail(self, reason: BaseException) -> None:
+        self.failure = reason
+        self.health.phase = Phase.FAILED
+        log.error("crashed", cause=f"{type(reason).__name__}: {reason}")
+        end_process_in(CRASH_SECONDS, ExitCode.CRASH)
+
+    # -- intake -------------------------------------------------------------------------------------------------------
+
+    async def _intake(self) -> None:
+        while True:
+            self.health.polled(self._in_flight.events)
+            if room := self._in_flight.room:
+                self._take(await self._source.fetch(room))
+            else:
+                await self._in_flight.wait_for_room(0.1)
+                await self._source.stay()
+
+    def _take(self, fetched: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
+        arrived, sizes = time.monotonic(), []
+        for partition, records in fetched.items():
+            for record in records:
+                entry = self._progress.take(partition, record.offset)
+                if entry is None:
+                    continue
+                work = _Work(record, entry, self._key_order.enter(record.key), arrived)
+                task = asyncio.create_task(self._handle(work))
+                self._running[task] = work
+                task.add_done_callback(self._ended)
+                sizes.append(work.size)
+        self._in_flight.took(sizes)
+        metrics.RECORDS.inc(len(sizes))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        work = self._running.pop(task)
+        if task.cancelled():
+            metrics.DROPPED.inc()
+        elif (error := task.exception()) is not None and self.failure is None:
+            self._fail(error)  # at once: the key's next event must not overtake this one
+            self._crashing = asyncio.ensure_future(super().crash(error))
+        work.turn.leave()
+        self._in_flight.finished(work.size)
+
+    # -- commits and rebalances ---------------------------------------------------------------------------------------
+
+    async def _commit_often(self) -> None:
+        gone = 0.0
+        interval = self.settings.commit_interval_seconds
+        while True:
+            await asyncio.sleep(interval)
+            await self._commit()
+            gone = 0.0 if self._source.topic_exists() else gone + interval
+            if gone >= self.settings.input_gone_seconds:
+                raise RuntimeError(f"the input topic {self._source.topic} has been gone for {gone:.0f} s")
+
+    async def _commit(self) -> None:
+        async with self._committing:
+            for partition in self._progress.owned:
+                if self._progress.idle(partition):
+                    position = await self._source.position(partition)
+                    if position is not None and self._progress.idle(partition):  # still, after the wait
+                        self._progress.moved_to(partition, position)
+            ends = self._progress.to_commit()
+            if not ends:
+                return
+            taken = await self._source.commit(ends)
+            metrics.COMMITS.labels("ok" if taken else "refused").inc()
+            if taken:
+                self._progress.committed(ends)
+
+    def _assigned(self, partitions: Iterable[TopicPartition]) -> None:
+        self._progress.assign(partitions)
+        self.health.partitions = len(self._progress.owned)
+        metrics.PARTITIONS.set(self.health.partitions)
+        if self.health.phase is Phase.JOINING:
+            self.health.phase = Phase.RUNNING
+        log.info("partitions assigned", partitions=sorted(each.partition for each in self._progress.owned))
+
+    async def _revoked(self, partitions: Iterable[TopicPartition]) -> None:
+        """Called before partitions go to another worker. The group waits for it."""
+        gone = [each for each in partitions if each in self._progress.owned]
+        try:
+            if gone and self.failure is None:
+                metrics.REBALANCES.inc()
+                async with asyncio.timeout(self.settings.revoke_drain_seconds):
+                    await self._drain(gone)
+        except TimeoutError:
+            log.warning(
+                "started work was not finished before the partitions went; it comes again", partitions=len(gone)
+            )
+        except Exception as error:  # aiokafka would only log it
+            await self.crash(error)
+        await self._commit_and_forget(gone)
+
+    async def _commit_and_forget(self, gone: list[TopicPartition]) -> None:
+        try:
+            if gone and self.failure is None:
+                async with asyncio.timeout(_COMMIT_BEFORE_REVOKE_SECONDS):
+                    await self._commit()
+        except TimeoutError:
+            log.warning("no answer to the commit before the partitions went; the records come again")
+        except Exception as error:  # aiokafka would only log it
+            await self.crash(error)
+        self._progress.revoke(gone)
+
+    async def _drain(self, partitions: Iterable[TopicPartition]) -> None:
+        """Gives back what has not started of these partitions and waits for the rest. Ends early when something
+        fails."""
+        given_back = set(self._progress.to_give_back(partitions))
+        leaving, chosen = [], set(partitions)
+        for task, work in self._running.items():
+            if work.entry in given_back:
+                task.cancel()
+            if work.entry.owner.partition in chosen:
+                leaving.append(task)
+        while leaving and self.failure is None:
+            _, pending = await asyncio.wait(leaving, timeout=0.5)
+            leaving = list(pending)

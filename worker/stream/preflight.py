@@ -1,0 +1,209 @@
+"""Checks before the worker consumes: every fault that would stop it, each on one line, with what to do about it."""
+
+import asyncio
+import shlex
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    LeaderNotAvailableError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    UnsupportedSaslMechanismError,
+)
+from aiokafka.protocol.metadata import MetadataRequest
+
+from worker.stream.cluster import Operations, TopicMetadata, connected, group_operations, topic_metadata
+
+_T = TypeVar("_T")
+_BACKOFF_S = 0.1
+_CREATE = "create it with `moderation-worker topics create`"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One reason why the worker cannot do its work. `str()` is one line."""
+
+    what: str
+    """The thing at fault, such as `topic chat.events`."""
+    why: str
+    """What is wrong with it; reads on after `what`."""
+    remedy: str
+    """What a person can do about it."""
+
+    def __str__(self) -> str:
+        return " ".join(f"{self.what} {self.why}: {self.remedy}".split())  # a broker's words may hold line breaks
+
+
+async def preflight(
+    *,
+    bootstrap_servers: str,
+    security: Mapping[str, Any],
+    group: str,
+    reads: Sequence[str],
+    writes: Sequence[str],
+    timeout: float = 20.0,  # noqa: ASYNC109 - for many steps together, and the answer is a fault
+) -> list[Fault]:
+    """What would keep a worker from its work; empty if nothing would. Raises nothing that a cluster can cause.
+
+    A broker that does not tell what a client may do (older than Kafka 2.3) is believed to allow everything: the worker
+    then finds out by itself.
+
+    Args:
+        bootstrap_servers: `host:port[,host:port...]`.
+        security: aiokafka's connection keywords (`security_protocol`, `ssl_context`, `sasl_...`).
+        group: the consumer group; need not exist yet.
+        reads: input topics.
+        writes: output topics.
+        timeout: seconds for everything together. A cluster that is still starting is asked again until then.
+    """
+    check = _Check(bootstrap_servers, security, asyncio.get_running_loop().time() + timeout)
+    try:
+        async with asyncio.timeout(timeout + 1.0):  # for what has no deadline of its own
+            return await check.connection() or await check.rights(group, reads, writes)
+    except TimeoutError:
+        return [Fault(check.cluster, f"did not answer within {timeout:g} s", "check the brokers and the network")]
+    except (KafkaError, OSError) as error:
+        # Reachable by its bootstrap address a moment ago: what fails now is the way to the brokers that it named.
+        remedy = "check that the brokers' advertised.listeners can be reached from here"
+        return [Fault(check.cluster, f"takes connections but its brokers do not answer ({_words(error)})", remedy)]
+
+
+class _Check:
+    """One preflight of one cluster, until a deadline of the loop's clock."""
+
+    def __init__(self, bootstrap_servers: str, security: Mapping[str, Any], deadline: float) -> None:
+        self.cluster = f"Kafka at {bootstrap_servers}"
+        self._servers = bootstrap_servers
+        self._security = security
+        self._deadline = deadline
+        user = security.get("sasl_plain_username")
+        self._principal = f"User:{user}" if user else "this worker"
+        self._acl = f"kafka-acls --add --allow-principal {shlex.quote(f'User:{user}' if user else 'User:NAME')}"
+
+    async def connection(self) -> list[Fault]:
+        """Why no bootstrap server takes the connection, a fault for each; empty as soon as one does."""
+        faults = []
+        hosts = collect_hosts(self._servers, randomize=False)
+        for host, port, _ in hosts:
+            limit = min(10.0, self._left() / len(hosts))
+            try:
+                await self._knock(host, port, limit)
+            except (KafkaError, OSError, EOFError, TimeoutError) as error:
+                why, remedy = self._explain(error, limit)
+                faults.append(Fault(f"broker {host}:{port}", why, remedy))
+            else:
+                return []
+        return faults
+
+    async def rights(self, group: str, reads: Sequence[str], writes: Sequence[str]) -> list[Fault]:
+        """Missing topics and missing rights."""
+        limit = max(1.0, min(10.0, self._left()))
+        async with connected(self._servers, self._security, request_timeout=limit) as client:
+            topics = await self._patiently(lambda: _settled_topics(client, [*reads, *writes]))
+            faults = []
+            for topic in topics.values():
+                wanted = [Operations.READ] * (topic.name in reads) + [Operations.WRITE] * (topic.name in writes)
+                faults += self._topic_faults(topic, wanted)
+            return faults + await self._group_faults(client, group)
+
+    def _topic_faults(self, topic: TopicMetadata, wanted: Sequence[Operations]) -> list[Fault]:
+        what = f"topic {topic.name}"
+        if topic.error is UnknownTopicOrPartitionError:
+            return [Fault(what, "does not exist", _CREATE)]
+        if topic.error is TopicAuthorizationFailedError:
+            return [self._no_right(what, right, f"--topic {shlex.quote(topic.name)}") for right in wanted]
+        if topic.error is not None:
+            return [Fault(what, f"cannot be used ({topic.error.__name__})", "check its name and the brokers' health")]
+        missing = [right for right in wanted if topic.operations is not None and right not in topic.operations]
+        return [self._no_right(what, right, f"--topic {shlex.quote(topic.name)}") for right in missing]
+
+    async def _group_faults(self, client: AIOKafkaClient, group: str) -> list[Fault]:
+        what, resource = f"group {group}", f"--group {shlex.quote(group)}"
+        try:
+            operations = await self._patiently(lambda: group_operations(client, group))
+        except GroupAuthorizationFailedError:
+            return [self._no_right(what, Operations.READ, resource)]
+        except (KafkaError, OSError) as error:
+            return [Fault(what, f"has no coordinator that answers ({_words(error)})", "check the brokers' health")]
+        if operations is None or Operations.READ in operations:
+            return []
+        return [self._no_right(what, Operations.READ, resource)]
+
+    def _no_right(self, what: str, right: Operations, resource: str) -> Fault:
+        remedy = f"grant it with `{self._acl} --operation {str(right.name).capitalize()} {resource}`"
+        return Fault(what, f"gives {self._principal} no {right.name} permission", remedy)
+
+    async def _knock(self, host: str, port: int, limit: float) -> None:
+        """Connect, log in and ask one question, in `limit` seconds. aiokafka's own bootstrap only logs why it fails."""
+        async with asyncio.timeout(limit):
+            connection = await create_conn(host, port, request_timeout_ms=int(limit * 1000), **self._security)
+            try:
+                await connection.send(MetadataRequest([]))
+            finally:
+                connection.close()
+
+    def _explain(self, error: Exception, limit: float) -> tuple[str, str]:
+        """Why a connection failed and what to do."""
+        words, protocol = _words(error), self._security.get("security_protocol", "PLAINTEXT")
+        match error:
+            case SaslAuthenticationFailed():
+                return f"rejects the login of {self._principal} ({words})", "check the user name and the password"
+            case UnsupportedSaslMechanismError():
+                return f"does not take this SASL mechanism ({words})", "choose another mechanism or another port"
+            case ssl.SSLCertVerificationError():
+                why = f"shows a certificate that is not trusted ({error.verify_message})"
+                return why, "check the CA file, and that the certificate names this host"
+            case ssl.SSLError():
+                return (
+                    f"fails the TLS handshake ({words})",
+                    "check that this port speaks TLS, with this certificate",
+                )
+            case TimeoutError():
+                return (
+                    f"did not answer within {limit:g} s",
+                    f"check address, firewall and that it speaks {protocol}",
+                )
+            case OSError() if not isinstance(error, ConnectionResetError):
+                return f"cannot be reached ({words})", "check the address and that the broker runs"
+            case _:
+                return f"broke off the conversation ({words})", f"check that this port speaks {protocol}"
+
+    async def _patiently(self, ask: Callable[[], Awaitable[_T]]) -> _T:
+        """Ask again while the cluster says that it is not ready yet; raises its last answer at the deadline."""
+        while True:
+            try:
+                return await ask()
+            except KafkaError as error:
+                if not error.retriable or self._left() <= _BACKOFF_S:
+                    raise
+                await asyncio.sleep(_BACKOFF_S)
+
+    def _left(self) -> float:
+        return self._deadline - asyncio.get_running_loop().time()
+
+
+async def _settled_topics(client: AIOKafkaClient, names: Sequence[str]) -> dict[str, TopicMetadata]:
+    """The topics; raises LeaderNotAvailableError while one of them is being created."""
+    topics = await topic_metadata(client, names)
+    for topic in topics.values():
+        if topic.error is not None and issubclass(topic.error, LeaderNotAvailableError):
+            raise topic.error(topic.name)
+    return topics
+
+
+def _words(error: BaseException) -> str:
+    """The error's own words, with its name."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    name, words = type(error).__name__, str(error)
+    if not words:
+        return name
+    return words if name in words else f"{name}: {words}"  # aiokafka's errors name themselves

@@ -1,0 +1,107 @@
+"""aiokafka out: each outcome to its topic, confirmed by the broker."""
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError
+
+from worker.contract.dead_letter import DeadLetter
+from worker.contract.errors import Stage, Unjudgeable
+from worker.contract.headers import KafkaHeaders, verdict_headers
+from worker.contract.record import Headers, Record
+from worker.contract.verdict import Label, Verdict
+from worker.observability import metrics
+from worker.settings import Settings
+from worker.stream.connection import security_of
+
+log = structlog.get_logger(__name__)
+
+Outcome = Verdict | DeadLetter
+
+
+@dataclass(frozen=True, slots=True)
+class _Out:
+    topic: str
+    value: bytes | None
+    headers: Headers | KafkaHeaders
+
+
+class Publisher:
+    """The output topics."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._topics = {
+            Label.SAFE: settings.safe_topic,
+            Label.UNSAFE: settings.unsafe_topic,
+            Label.REVIEW: settings.review_topic,
+        }
+        self._dead_letters = settings.dead_letter_topic
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=settings.bootstrap_servers,
+            enable_idempotence=True,
+            acks="all",
+            compression_type="lz4",
+            linger_ms=5,
+            max_batch_size=256 << 10,
+            max_request_size=settings.max_record_bytes,
+            request_timeout_ms=120_000,  # a broker that is away for less loses nothing and repeats nothing
+            **security_of(settings),
+        )
+
+    async def start(self) -> None:
+        """Connects."""
+        await self._producer.start()
+
+    async def send(self, outcome: Outcome, record: Record) -> Awaitable[object]:
+        """Hands an outcome to the producer, which keeps the order of hand-over. Await the result for the broker's
+        confirmation.
+
+        What is too large to publish shrinks rather than gets lost: a verdict loses the event it carries, then becomes
+        a dead letter; a dead letter loses its value and keeps its headers, which say where the record is.
+        """
+        try:
+            return await self._hand_over(self._out(outcome, record), record.key)
+        except MessageSizeTooLargeError:
+            smaller = _smaller(outcome, record)
+            log.warning(
+                "outcome too large to publish", topic=record.topic, partition=record.partition, offset=record.offset
+            )
+            return await self.send(smaller, record)
+
+    async def stop(self) -> None:
+        """Waits for what was handed over."""
+        await self._producer.stop()
+
+    def _out(self, outcome: Outcome, record: Record) -> _Out:
+        if isinstance(outcome, Verdict):
+            return _Out(self._topics[outcome.label], outcome.to_json(), verdict_headers(outcome, record.headers))
+        return _Out(self._dead_letters, outcome.value, outcome.headers)
+
+    async def _hand_over(self, out: _Out, key: bytes | None) -> Awaitable[object]:
+        # The producer refuses a record with neither key nor value.
+        value = b"" if out.value is None and key is None else out.value
+        confirmed: Awaitable[object] = await self._producer.send(out.topic, value, key, headers=list(out.headers))
+        return confirmed
+
+
+def count(outcome: Outcome) -> None:
+    """Counts a confirmed outcome."""
+    if isinstance(outcome, Verdict):
+        metrics.VERDICTS.labels(outcome.label.value).inc()
+    else:
+        metrics.DEAD_LETTERS.labels(outcome.error_type).inc()
+
+
+def _smaller(outcome: Outcome, record: Record) -> Outcome:
+    if isinstance(outcome, DeadLetter):
+        if outcome.value == b"":
+            raise RuntimeError("the headers of a dead letter alone are larger than max_record_bytes")
+        return outcome.without_value()
+    if outcome.event is not None:
+        return outcome.model_copy(update={"event": None})
+    cause = Unjudgeable(
+        "verdict_too_large", "the verdict is larger than max_record_bytes (its metadata?)", Stage.PUBLISH
+    )
+    return DeadLetter.of(record, cause)

@@ -1,0 +1,66 @@
+"""What must stand before the first record is taken: policies, Kafka's topics and rights, models."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from worker.guards.guard import Guard
+from worker.moderation.moderator import Moderator, ModeratorOptions
+from worker.observability import metrics
+from worker.policy.store import PolicyStore
+from worker.settings import Settings
+from worker.stream.connection import security_of
+from worker.stream.preflight import Fault, preflight
+from worker.stream.publisher import Publisher
+from worker.stream.source import Source
+
+log = structlog.get_logger(__name__)
+
+# Settings, and what takes a line of progress -> guards. Runs on a thread.
+LoadGuards = Callable[[Settings, Callable[[str], None]], Sequence[Guard]]
+
+
+class KafkaNotReady(Exception):
+    """Topics or rights are missing, or no broker answers; the message has a line for each fault."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("; ".join(map(str, faults)))
+        self.faults = tuple(faults)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A worker's parts, ready to run."""
+
+    moderator: Moderator
+    policies: PolicyStore
+    source: Source
+    publisher: Publisher
+
+
+async def start(settings: Settings, load: LoadGuards) -> Started:
+    """Everything but the consumer's start. Raises what keeps the worker from its work, the quick checks first."""
+    policies = PolicyStore.of(settings)
+    await _check_kafka(settings)
+    guards = await asyncio.to_thread(load, settings, log.info)
+    for model in (model for guard in guards for model in guard.models):
+        metrics.MODEL.labels(model.id, model.revision, str(model.stand_in).lower()).set(1)
+        if model.stand_in:
+            log.warning("this model is a stand-in: its verdicts say nothing about the content", model=model.id)
+    publisher = Publisher(settings)
+    await publisher.start()
+    return Started(Moderator(guards, ModeratorOptions.of(settings)), policies, Source(settings), publisher)
+
+
+async def _check_kafka(settings: Settings) -> None:
+    faults = await preflight(
+        bootstrap_servers=settings.bootstrap_servers,
+        security=security_of(settings),
+        group=settings.group,
+        reads=[settings.input_topic],
+        writes=settings.output_topics,
+    )
+    if faults:
+        raise KafkaNotReady(faults)
