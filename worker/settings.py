@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     """SASL password. Never logged."""
 
     # The stream ------------------------------------------------------------------------------------------------------
-    max_in_flight_events: int = Field(default=2048, ge=1)
+    max_in_flight_events: int = Field(default=1024, ge=1)
     """Most events fetched and not finished."""
     max_in_flight_bytes: int = Field(default=64 * MiB, ge=MiB)
     """Most bytes of events fetched and not finished."""
@@ -206,7 +206,8 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
 
 
 def settings_of_values(values: Mapping[str, Any]) -> Settings:
-    """The settings with exactly these values over the defaults, whatever the environment has. Raises ValidationError."""
+    """The settings with exactly these values over the defaults, whatever the environment has. Raises
+    ValidationError."""
     no_variable_has = "\0"
     return Settings(_env_prefix=no_variable_has, **values)
 

@@ -1,4 +1,4 @@
-"""A guard's lane: when batches leave, what is in them, and who gets which finding. The device is in the test's hands."""
+"""A guard's lane: when batches leave, what is in them, and who gets which finding. The test holds the device."""
 
 import asyncio
 from collections.abc import Sequence
@@ -175,7 +175,7 @@ async def test_the_findings_of_an_event_come_in_the_order_of_its_checks_over_sev
     lane = Lane(budget=60, max_wait=0.0)
     event = await lane.judge((50, 0.1), (10, 0.2), (30, 0.3), (11, 0.4), (60, 0.5))
     while not event.done():
-        await lane.device.land(len(lane.device.futures) - 1)
+        await lane.device.land(next(i for i, future in enumerate(lane.device.futures) if not future.done()))
     assert len(lane.device.batches) > 2
     assert scores(event) == [0.1, 0.2, 0.3, 0.4, 0.5]
 
@@ -240,13 +240,13 @@ async def test_work_cancelled_in_the_air_leaves_its_neighbours_their_findings() 
 
 
 async def test_a_lost_device_is_raised_to_everyone_in_the_batch_and_the_lane_goes_on() -> None:
-    lane = Lane(budget=20)
-    several, other = await lane.judge((5, 0.1), (5, 0.2)), await lane.judge((10, 0.3))
+    lane = Lane(budget=30)
+    several, other = await lane.judge((10, 0.1), (10, 0.2)), await lane.judge((10, 0.3))
     await lane.device.land(0, DeviceLost("gone"))
     for task in (several, other):
         with pytest.raises(DeviceLost):
             await task
-    later = await lane.judge((20, 0.4))
+    later = await lane.judge((30, 0.4))
     await lane.device.land(1)
     assert scores(later) == [0.4]
 

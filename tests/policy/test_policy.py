@@ -19,13 +19,16 @@ OTHER_VALUES: dict[str, Any] = {
 
 
 def test_the_default_is_what_the_release_does() -> None:
-    assert DEFAULT_POLICY == Policy(
-        name="default",
-        excluded_categories=(),
-        unsafe_threshold=0.5,
-        review_band=None,
-        prompt_attack_threshold=0.5,
-        prompt_attack_action="unsafe",
+    assert (
+        Policy(
+            name="default",
+            excluded_categories=(),
+            unsafe_threshold=0.5,
+            review_band=None,
+            prompt_attack_threshold=0.5,
+            prompt_attack_action="unsafe",
+        )
+        == DEFAULT_POLICY
     )
 
 

@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import json
 import time
+import urllib.error
+import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -16,11 +19,13 @@ from aiokafka.structs import ConsumerRecord
 
 from worker.contract.record import header
 from worker.contract.verdict import verdict_id_of
+from worker.local.kafka import LocalKafka
 from worker.local.workers import WorkerProcess
-from worker.stream.topics import describe_topics
+from worker.stream.topics import TopicSpec, create_topics, describe_topics
 
 FAKE = ("-m", "tests.stream.fake_worker")
 REAL = ("-m", "worker", "run", "--stand-in")
+LARGEST = 16 << 20  # bytes of a record in the rigs' topics
 
 
 def chat_event(text: str, **fields: Any) -> bytes:
@@ -40,6 +45,7 @@ class Rig:
     input_topic: str
     group: str
     extra: dict[str, str] = field(default_factory=dict)
+    places: dict[uuid.UUID, tuple[int, int]] = field(default_factory=dict)  # sent id -> partition, offset
 
     @contextlib.contextmanager
     def worker(
@@ -60,21 +66,45 @@ class Rig:
 
     async def send(self, values: Iterable[tuple[bytes | None, bytes | None]]) -> list[uuid.UUID]:
         """Sends (key, value) pairs; the verdict id of each."""
-        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, max_request_size=16 << 20)
-        await producer.start()
-        try:
-            now = int(time.time() * 1000)
-            sent = [await producer.send(self.input_topic, value, key, timestamp_ms=now) for key, value in values]
-            places = [await each for each in sent]
-        finally:
-            await producer.stop()
-        return [verdict_id_of(place.topic, place.partition, place.offset, now) for place in places]
+        async with AIOKafkaProducer(bootstrap_servers=self.bootstrap, max_request_size=LARGEST) as producer:
+            return await self.send_with(producer, values)
+
+    async def send_with(
+        self, producer: AIOKafkaProducer, values: Iterable[tuple[bytes | None, bytes | None]]
+    ) -> list[uuid.UUID]:
+        """The same with a producer that has started; a transaction of it may be open."""
+        now = int(time.time() * 1000)
+        sent = [await producer.send(self.input_topic, value, key, timestamp_ms=now) for key, value in values]
+        places = [await each for each in sent]
+        ids = [verdict_id_of(place.topic, place.partition, place.offset, now) for place in places]
+        self.places |= {each: (place.partition, place.offset) for each, place in zip(ids, places, strict=True)}
+        return ids
+
+    async def committed(self) -> dict[int, int]:
+        """Partition -> the offset that the group has committed; 0 where there is none."""
+        return {each: (found or 0) for each, (found, _) in (await self._offsets()).items()}
+
+    async def lag(self) -> dict[int, int]:
+        """Partition -> offsets between what is committed and the end, transaction markers included."""
+        return {each: end - (found or 0) for each, (found, end) in (await self._offsets()).items()}
+
+    async def _offsets(self) -> dict[int, tuple[int | None, int]]:
+        async with AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap, group_id=self.group, enable_auto_commit=False
+        ) as consumer:
+            described = await describe_topics([self.input_topic], bootstrap_servers=self.bootstrap)
+            topic = described[self.input_topic]
+            assert topic is not None
+            partitions = [TopicPartition(self.input_topic, each) for each in range(topic.partitions)]
+            consumer.assign(partitions)
+            ends = await consumer.end_offsets(partitions)
+            return {each.partition: (await consumer.committed(each), ends[each]) for each in partitions}
 
     @contextlib.asynccontextmanager
     async def outcomes(self) -> AsyncIterator["Outcomes"]:
         """What comes out, from the beginning."""
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.bootstrap, auto_offset_reset="earliest", max_partition_fetch_bytes=16 << 20
+            bootstrap_servers=self.bootstrap, auto_offset_reset="earliest", max_partition_fetch_bytes=LARGEST
         )
         await consumer.start()
         try:
@@ -121,6 +151,12 @@ class Outcomes:
         await self.until(lambda outcomes: wanted <= outcomes.ids.keys(), seconds)
         await self.read()
 
+    def only(self, ids: Iterable[uuid.UUID]) -> "Outcomes":
+        """What answers these input records, where others share the topics."""
+        wanted = set(ids)
+        mine = [record for record in self.records if self.id_of(record) in wanted]
+        return Outcomes(self.consumer, self.name_of, mine)
+
     @property
     def ids(self) -> Counter[uuid.UUID]:
         """How often each input record was answered."""
@@ -144,6 +180,38 @@ class Outcomes:
             for name in ("topic", "partition", "offset", "timestamp")
         )
         return verdict_id_of(topic, *map(int, numbers))
+
+
+def new_rig(
+    kafka: LocalKafka, folder: Path, *, partitions: int = 4, input_config: Mapping[str, str] | None = None
+) -> Rig:
+    """A rig with topics and a group of its own. Not to be called where an event loop runs."""
+    name = f"rig-{uuid.uuid4().hex[:8]}"
+    large = {"max.message.bytes": str(LARGEST)}
+    outputs = {f"{kind}_topic": f"{name}-{kind}" for kind in ("safe", "unsafe", "review", "dead_letter")}
+    specs = [TopicSpec(topic, partitions, 1, large) for topic in outputs.values()]
+    specs.append(TopicSpec(f"{name}-input", partitions, 1, {**large, **(input_config or {})}))
+    results = asyncio.run(create_topics(specs, bootstrap_servers=kafka.bootstrap_servers))
+    assert all(result.created for result in results), results
+    return Rig(kafka.bootstrap_servers, folder, outputs, f"{name}-input", group=name)
+
+
+def probe(worker: WorkerProcess, path: str) -> tuple[int, Any]:
+    """Status and body of a page: its JSON, or its text. Status 0: nothing answers."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{worker.port}{path}", timeout=10) as answer:
+            status, body = answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        status, body = error.code, error.read().decode()
+    except OSError:
+        return 0, None
+    return status, json.loads(body) if body.startswith("{") else body
+
+
+def metric(worker: WorkerProcess, name: str) -> float | None:
+    """A metric's value; None where the worker does not tell."""
+    lines = (line.rpartition(" ") for line in worker.metrics().splitlines())
+    return next((float(value) for found, _, value in lines if found == name), None)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 60) -> None:

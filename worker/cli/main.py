@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from worker import __version__
 from worker.cli.classify import classify
@@ -74,7 +75,8 @@ def main() -> None:
     except Exception as error:
         if not _is_for_the_user(error):
             raise
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {error}", markup=True)
+        line = Text.assemble(("error: ", "red"), str(error))
+        Console(stderr=True, soft_wrap=True).print(line)
         sys.exit(ExitCode.CONFIG)
 
 

@@ -1,11 +1,11 @@
 """Errors of guards that a person must act upon."""
 
 
-class ModelRefused(Exception):  # noqa: N818  # it reads as what happened, like Unjudgeable
+class ModelRefused(Exception):  # it reads as what happened, like Unjudgeable
     """A model that must not judge as it is: it would give wrong answers in silence.
 
-    `cause` is a stable snake_case word for machines; `problem` says what is wrong and `remedy` what to do about it, both
-    without a full stop.
+    `cause` is a stable snake_case word for machines; `problem` says what is wrong and `remedy` what to do about it,
+    both without a full stop.
     """
 
     def __init__(self, cause: str, problem: str, remedy: str) -> None:

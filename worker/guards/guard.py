@@ -57,7 +57,8 @@ class Preparation:
 
 @runtime_checkable
 class Guard(Protocol):
-    """A model that judges. `prepare` runs on several CPU threads at once, `judge` on the one thread that owns the device."""
+    """A model that judges. `prepare` runs on several CPU threads at once, `judge` on the one thread that owns the
+    device."""
 
     @property
     def name(self) -> str:
@@ -74,4 +75,5 @@ class Guard(Protocol):
         """
 
     def judge(self, checks: Sequence[Check]) -> Sequence[Finding]:
-        """One finding a check: same length, same order. Raises what the device raises; the runner isolates the culprit."""
+        """One finding a check: same length, same order. Raises what the device raises; the runner isolates the
+        culprit."""

@@ -103,9 +103,9 @@ def _conversations(rng: random.Random) -> Iterator[tuple[str, Sequence[Message],
         yield "two images", [picture_message(rng, [None, rng.choice(["S1", "S9"])])], Label.UNSAFE
     for key in ("S2", "S7", "S10") * 4:
         yield "long text", conversation(rng, "user", keys=[key], earlier=0, filler=120), Label.UNSAFE
-    for key in ("S1", "S11", None, None) * 5:
-        label = Label.UNSAFE if key else Label.SAFE
-        yield "several turns", conversation(rng, "user", keys=[key] if key else [], earlier=2), label
+    for keys in (["S1"], ["S11"], [], []) * 5:
+        label = Label.UNSAFE if keys else Label.SAFE
+        yield "several turns", conversation(rng, "user", keys=keys, earlier=2), label
 
 
 def _label_for(tenant: str | None, judged: Message, label: Label) -> Label | None:

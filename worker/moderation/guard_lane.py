@@ -26,12 +26,57 @@ class PlainTicket:
     started: bool = False
 
 
-class _Work:
-    __slots__ = ("arrived", "check", "future", "ticket", "tokens")
+class _Group:
+    """The checks of one event in this lane, and the future of all their findings."""
 
-    def __init__(self, check: Check, ticket: Ticket, arrived: float, future: "asyncio.Future[Finding]") -> None:
-        self.check, self.ticket, self.arrived, self.future = check, ticket, arrived, future
+    __slots__ = ("findings", "future", "left", "ticket")
+
+    def __init__(self, size: int, ticket: Ticket, future: "asyncio.Future[list[Finding]]") -> None:
+        self.ticket, self.future, self.left = ticket, future, size
+        self.findings: list[Finding | None] = [None] * size
+
+    def found(self, position: int, finding: Finding) -> None:
+        """One check was judged."""
+        self.findings[position] = finding
+        self.left -= 1
+        if self.left == 0 and not self.future.done():
+            self.future.set_result([each for each in self.findings if each is not None])
+
+    def failed(self, error: BaseException) -> None:
+        """The device failed."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class _Work:
+    """One queued check."""
+
+    __slots__ = ("arrived", "check", "group", "position", "tokens")
+
+    def __init__(self, check: Check, arrived: float, group: _Group, position: int) -> None:
+        self.check, self.arrived, self.group, self.position = check, arrived, group, position
         self.tokens = check.tokens
+
+
+class _LaneMetrics:
+    """The batch metrics of one guard, their labels looked up once."""
+
+    def __init__(self, guard: str) -> None:
+        self._batches = metrics.BATCHES.labels(guard)
+        self._checks = metrics.BATCH_CHECKS.labels(guard)
+        self._tokens = metrics.BATCH_TOKENS.labels(guard)
+        self._padded = metrics.BATCH_PADDED_TOKENS.labels(guard)
+        self._budget = metrics.BATCH_BUDGET_TOKENS.labels(guard)
+        self._seconds = metrics.BATCH_SECONDS.labels(guard)
+
+    def batch(self, batch: Sequence[_Work], budget: int, seconds: float) -> None:
+        """A batch was judged."""
+        self._batches.inc()
+        self._checks.inc(len(batch))
+        self._tokens.inc(sum(work.tokens for work in batch))
+        self._padded.inc(max(work.tokens for work in batch) * len(batch))
+        self._budget.inc(budget)
+        self._seconds.inc(seconds)
 
 
 class GuardLane:
@@ -59,20 +104,22 @@ class GuardLane:
         self._loop = asyncio.get_running_loop()
         self._in_the_air = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._metrics = _LaneMetrics(guard.name)
 
-    async def judge(self, checks: Sequence[Check], ticket: Ticket) -> list[Finding]:
-        """The findings on an event's checks, in their order. Sets `ticket.started` when the first leaves for the
-        device."""
+    def submit(self, checks: Sequence[Check], ticket: Ticket) -> "asyncio.Future[list[Finding]]":
+        """The future findings on an event's checks, in their order. Cancel it to take back what has not left.
+
+        Sets `ticket.started` when the first check leaves for the device.
+        """
+        future: asyncio.Future[list[Finding]] = self._loop.create_future()
         if not checks:
-            return []
-        now = self._clock()
-        work = [_Work(check, ticket, now, self._loop.create_future()) for check in checks]
-        for item in work:
-            self._batcher.add(item)
+            future.set_result([])
+            return future
+        now, group = self._clock(), _Group(len(checks), ticket, future)
+        for position, check in enumerate(checks):
+            self._batcher.add(_Work(check, now, group, position))
         self._pump()
-        if len(work) == 1:
-            return [await work[0].future]
-        return await asyncio.gather(*(item.future for item in work))
+        return future
 
     def _pump(self) -> None:
         """Sends off every batch that is due, and sets the timer for the next."""
@@ -97,33 +144,26 @@ class GuardLane:
         self._pump()
 
     def _send_off(self, now: float) -> None:
-        batch = [work for work in self._batcher.take() if not work.future.cancelled()]
+        batch = [work for work in self._batcher.take() if not work.group.future.done()]
         if not batch:
             return
         for work in batch:
-            work.ticket.started = True
+            work.group.ticket.started = True
         self._in_the_air += 1
         running = asyncio.wrap_future(self._device.submit(self.guard, [work.check for work in batch]), loop=self._loop)
         running.add_done_callback(lambda future: self._landed(batch, future, now))
 
     def _landed(self, batch: Sequence[_Work], future: "asyncio.Future[list[Finding]]", sent_at: float) -> None:
         self._in_the_air -= 1
-        error = future.exception() if not future.cancelled() else asyncio.CancelledError("the device thread was closed")
-        for position, work in enumerate(batch):
-            if work.future.done():
-                continue
-            if error is not None:
-                work.future.set_exception(error)
-            else:
-                work.future.set_result(future.result()[position])
-        self._measure(batch, sent_at)
+        if future.cancelled():
+            error: BaseException | None = RuntimeError("the device thread was closed with work left")
+        else:
+            error = future.exception()
+        findings = [] if error is not None else future.result()
+        for work, finding in zip(batch, findings, strict=error is None):
+            work.group.found(work.position, finding)
+        if error is not None:
+            for work in batch:
+                work.group.failed(error)
+        self._metrics.batch(batch, self._batch_tokens, self._clock() - sent_at)
         self._pump()
-
-    def _measure(self, batch: Sequence[_Work], sent_at: float) -> None:
-        name = self.guard.name
-        metrics.BATCHES.labels(name).inc()
-        metrics.BATCH_CHECKS.labels(name).inc(len(batch))
-        metrics.BATCH_TOKENS.labels(name).inc(sum(work.tokens for work in batch))
-        metrics.BATCH_PADDED_TOKENS.labels(name).inc(max(work.tokens for work in batch) * len(batch))
-        metrics.BATCH_BUDGET_TOKENS.labels(name).inc(self._batch_tokens)
-        metrics.BATCH_SECONDS.labels(name).inc(self._clock() - sent_at)

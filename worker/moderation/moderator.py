@@ -1,6 +1,5 @@
 """Event -> verdict: the worker's reason to be, without Kafka."""
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,7 +37,7 @@ class Origin:
     @classmethod
     def at(cls, topic: str, partition: int, offset: int, timestamp_ms: int) -> "Origin":
         """The origin by its coordinates."""
-        source = Source.model_construct(topic=topic, partition=partition, offset=offset)
+        source = Source(topic=topic, partition=partition, offset=offset)
         return cls(source, verdict_id_of(topic, partition, offset, timestamp_ms))
 
 
@@ -105,9 +104,12 @@ class Moderator:
         preparations = await self._preparer.prepare(event, policy)
         ticket = ticket or PlainTicket()
         began = self._clock()
-        findings = await asyncio.gather(
-            *(lane.judge(each.checks, ticket) for lane, each in zip(self._lanes, preparations, strict=True))
-        )
+        waiting = [lane.submit(each.checks, ticket) for lane, each in zip(self._lanes, preparations, strict=True)]
+        try:
+            findings = [await found for found in waiting]
+        finally:
+            for found in waiting:  # cancelled or failed: the other guard need not answer any more
+                found.cancel()
         _GUARD_SECONDS.observe(self._clock() - began)
         answers = [
             GuardAnswer(lane.guard.name, each, found)
@@ -129,8 +131,7 @@ class Moderator:
     ) -> Verdict:
         decision = decide(answers, policy)
         carries_event = decision.label is Label.REVIEW and self._options.event_in_review_verdicts
-        # model_construct: every value is our own or validated already, and validating again costs as much as the rest.
-        return Verdict.model_construct(
+        return Verdict(
             verdict_id=origin.verdict_id,
             event_id=event.event_id,
             conversation_id=event.conversation_id,
@@ -141,7 +142,7 @@ class Moderator:
             prompt_attack=decision.prompt_attack,
             judged_role=judged_role(event),
             scores=_scores(decision),
-            policy=PolicyRef.model_construct(name=policy.name, hash=policy.hash),
+            policy=PolicyRef(name=policy.name, hash=policy.hash),
             models=self._models,
             coverage=_coverage(answers),
             source=origin.source,
@@ -154,7 +155,7 @@ class Moderator:
 
 
 def _scores(decision: Decision) -> Scores:
-    return Scores.model_construct(
+    return Scores(
         unsafe=_rounded(decision.unsafe_score),
         prompt_attack=_rounded(decision.attack_score),
         categories={key: round(score, 6) for key, score in decision.category_scores.items()},
@@ -167,7 +168,7 @@ def _rounded(score: float | None) -> float | None:
 
 def _coverage(answers: Sequence[GuardAnswer]) -> Coverage:
     windows = {answer.guard: len(answer.preparation.checks) for answer in answers}
-    return Coverage.model_construct(
+    return Coverage(
         llama_guard_windows=windows.get(LLAMA_GUARD, 0),
         prompt_guard_windows=windows.get(PROMPT_GUARD, 0),
         images=sum(answer.preparation.images for answer in answers),

@@ -2,7 +2,9 @@
 it."""
 
 import socket
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -42,6 +44,8 @@ def create_app(settings: Settings, load: LoadGuards = load_guards) -> faust.App:
         broker="kafka://" + settings.bootstrap_servers.replace(",", ";"),
         store="memory://",
         env_prefix="MODERATION_FAUST_",  # else Faust's own environment variables override these arguments
+        # Faust makes this directory at its start, by default in the working directory, which may be read-only.
+        datadir=Path(tempfile.gettempdir()) / "moderation-worker",
         web_host=settings.web_host,
         web_bind=settings.web_host,
         web_port=port,

@@ -1,5 +1,7 @@
 """Runs the app in this process, by Faust's own worker, with our logs and our exit codes."""
 
+import logging
+
 import faust
 import structlog
 
@@ -21,6 +23,7 @@ def host(app: faust.App) -> ExitCode:
     app.worker_init_post_autodiscover()
     worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True)
     worker.spinner = None
+    logging.getLogger("faust.worker").addFilter(_on_one_line)
     ended_well = False
     try:
         worker.execute_from_commandline()
@@ -30,3 +33,11 @@ def host(app: faust.App) -> ExitCode:
     if isinstance(failure, _CONFIG_ERRORS):
         return ExitCode.CONFIG
     return ExitCode.OK if ended_well and failure is None else ExitCode.CRASH
+
+
+def _on_one_line(record: logging.LogRecord) -> bool:
+    """What a user can mend is told without a traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, _CONFIG_ERRORS):
+        record.msg, record.args, record.exc_info = "cannot start: %s", (error,), None
+    return True

@@ -15,10 +15,16 @@ class Turn:
     async def wait(self) -> None:
         """Returns when every earlier event of the key has left."""
         if self._before is not None:
-            await self._before
+            await asyncio.shield(self._before)  # who is cancelled here must not cancel the one before
 
     def leave(self) -> None:
-        """Lets the next one go. May be called twice."""
+        """Lets the next one go, once every earlier one has left, too. May be called twice."""
+        if self._before is not None and not self._before.done():
+            self._before.add_done_callback(lambda _: self._go())
+        else:
+            self._go()
+
+    def _go(self) -> None:
         if not self._left.done():
             self._left.set_result(None)
             self._gate._forget(self._key, self._left)

@@ -1,5 +1,6 @@
 """Image fetcher: allowed hosts, public addresses, bounds."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -75,14 +76,33 @@ def test_other_urls_are_not_allowed(url: str) -> None:
     assert refusal(fetcher(never), url) == "image_url_not_allowed"
 
 
-@pytest.mark.parametrize(
-    "address",
-    (
-        "127.0.0.1 10.0.0.1 169.254.169.254 192.168.1.1 100.64.0.1 0.0.0.0 224.0.0.1 255.255.255.255 240.0.0.1 ::1 :: "
-        "fe80::1 fe80::1%eth0 fc00::1 fec0::1 ff02::1 ::ffff:127.0.0.1 2002:7f00:1:: 64:ff9b::7f00:1 64:ff9b:1::1 "
-        "2001:0:7f00:1:0:0:80ff:fffe nonsense"
-    ).split(),
+PRIVATE = (
+    "127.0.0.1",
+    "10.0.0.1",
+    "169.254.169.254",
+    "192.168.1.1",
+    "100.64.0.1",
+    "0.0.0.0",
+    "224.0.0.1",
+    "255.255.255.255",
+    "240.0.0.1",
+    "::1",
+    "::",
+    "fe80::1",
+    "fe80::1%eth0",
+    "fc00::1",
+    "fec0::1",
+    "ff02::1",
+    "::ffff:127.0.0.1",
+    "2002:7f00:1::",
+    "64:ff9b::7f00:1",
+    "64:ff9b:1::1",
+    "2001:0:7f00:1:0:0:80ff:fffe",
+    "nonsense",
 )
+
+
+@pytest.mark.parametrize("address", PRIVATE)
 def test_addresses_that_are_not_public_are_refused(address: str) -> None:
     assert not is_public(address)
     assert refusal(fetcher(never, address)) == "image_url_not_allowed"
@@ -129,7 +149,7 @@ def test_a_slow_host_is_given_up() -> None:
             time.sleep(0.02)
             yield b"x"
 
-    began = time.monotonic()
+    began, running = time.monotonic(), threading.active_count()
     assert refusal(fetcher(lambda _: httpx.Response(200, content=drip()), seconds=0.2)) == "image_fetch_failed"
 
     def hang(request: httpx.Request) -> httpx.Response:
@@ -138,6 +158,9 @@ def test_a_slow_host_is_given_up() -> None:
 
     assert refusal(fetcher(hang, seconds=0.2)) == "image_fetch_failed"
     assert time.monotonic() - began < 1.0
+    while threading.active_count() > running:  # no thread is held for ever
+        assert time.monotonic() - began < 5.0
+        time.sleep(0.01)
 
 
 def test_a_broken_connection_or_name_is_a_failed_fetch() -> None:

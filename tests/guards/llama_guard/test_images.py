@@ -79,6 +79,7 @@ def test_exif_turns_the_picture() -> None:
     assert near(image.getpixel((8, 28)), WHITE)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_broken_exif_does_not_matter() -> None:
     file = encoded(Image.new("RGB", (8, 8), RED), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff garbage")
     assert decode_image(file, LIMITS).size == (8, 8)
@@ -141,7 +142,7 @@ def test_too_many_bytes_are_refused_before_decoding() -> None:
 def test_what_is_not_base64_is_said_without_the_content(data: str) -> None:
     cause = refusal(ImagePart(type="image", data=data))
     assert cause.error_type == "image_not_base64"
-    assert data not in cause.message
+    assert len(data) < 4 or data not in cause.message
 
 
 def test_every_place_of_the_data_is_read() -> None:

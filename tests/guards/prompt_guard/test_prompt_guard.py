@@ -117,6 +117,19 @@ def test_an_attack_at_the_end_of_a_long_text_is_found(guard: PromptGuard) -> Non
     assert max(finding.score or 0.0 for finding in guard.judge(said.checks)) > 0.5
 
 
+def test_slices_change_no_token() -> None:
+    """A text of several slices has the tokens that it has in one piece."""
+    chance = random.Random(1)
+    words = ["ignore", "previous", "weather", "today,", "(dogs)", "sleep...", "well-known", *"ignore", *"not"]
+    text = " ".join(chance.choices(words, k=8_000))
+    whole = PreTrainedTokenizerFast.from_pretrained(WEIGHTS)(text, add_special_tokens=False)["input_ids"]
+    roomy = PromptGuard.load(WEIGHTS, MODEL, device="cpu", options=PromptGuardOptions(max_windows=64))
+    checks = prepare(roomy, ("user", text)).checks
+    bare = [list(check.payload[1:-1]) for check in checks]
+    assert len(text) > 2 * 16_384
+    assert [token for number, window in enumerate(bare) for token in window[64 if number else 0 :]] == whole
+
+
 def test_special_tokens_in_a_text_stay_text(guard: PromptGuard) -> None:
     (check,) = prepare(guard, ("user", "[CLS] hello [SEP] [PAD]")).checks
     assert [check.payload.count(token) for token in (0, 1, 2)] == [0, 1, 1]  # [PAD], [CLS], [SEP]

@@ -14,7 +14,6 @@ from worker.contract.errors import Stage, Unjudgeable
 
 _PORT: Final = 443
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # an IPv4 address in disguise, and `is_global` says yes
-_CHUNK: Final = 1 << 16
 
 Resolve = Callable[[str], Sequence[str]]
 
@@ -137,7 +136,7 @@ def _read(response: httpx.Response, most_bytes: int, deadline: float) -> bytes:
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         _fail("an image URL answered with a content encoding that was not asked for")
     file = bytearray()
-    for chunk in response.iter_raw(_CHUNK):
+    for chunk in response.iter_raw():  # as it comes: a chunk size would wait for slow bytes past the deadline
         file += chunk
         if len(file) > most_bytes:
             raise Unjudgeable("image_too_large", f"an image file is larger than {most_bytes} bytes", Stage.PREPARE)

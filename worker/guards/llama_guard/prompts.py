@@ -23,7 +23,7 @@ class PromptTurn:
     images: tuple[Image.Image, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Prompt:
     """A rendered conversation of n tokens."""
 

@@ -11,8 +11,8 @@ from worker.guards.errors import ModelRefused
 from worker.guards.prompt_guard.windows import WINDOW_TOKENS, Window
 
 _ATTACK: Final = 1  # the index of the label that means an attack
-# Measured with windows of 512 tokens: larger passes are no faster on a CPU, and eager attention takes memory by rows.
-_CPU_PASS_TOKENS: Final = 4096
+# Measured with windows of 512 tokens: larger passes are slower on a CPU, and attention takes memory by rows.
+_CPU_PASS_TOKENS: Final = 2048
 ANOTHER_MODEL: Final = "Point MODERATION_PROMPT_GUARD_MODEL at Prompt Guard 2 (or `stand-in`)"
 _LABELS: Final = (("LABEL_0", "LABEL_1"), ("BENIGN", "MALICIOUS"))
 
