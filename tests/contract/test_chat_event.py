@@ -159,6 +159,11 @@ def test_deep_nesting_is_refused_at_any_depth(levels: int, opening: str, closing
     assert refused(nested(levels, opening, closing)).error_type == "too_deep"
 
 
+def test_deep_nesting_behind_half_a_surrogate_pair_is_refused() -> None:
+    value = rb'{"a": "\ud83d", "b": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    assert refused(value).error_type in {"not_json", "too_deep"}
+
+
 def test_nesting_within_reason_is_read() -> None:
     assert read_chat_event(nested(150, "[", "]")).metadata["deep"]
 

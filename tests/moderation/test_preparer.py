@@ -172,10 +172,13 @@ async def test_a_slow_event_does_not_hold_up_another_while_a_thread_is_free() ->
 
 
 async def test_a_finished_event_does_not_wait_for_the_next_one_of_its_thread() -> None:
-    gate = Gate("slow")
-    async with preparing([HookGuard(gate)], threads=1) as preparer:
+    first, gate = Gate("quick"), Gate("slow")
+    async with preparing([HookGuard(lambda text: (first(text), gate(text))[0])], threads=1) as preparer:
         quick = asyncio.create_task(preparer.prepare(event("quick"), DEFAULT_POLICY))
+        await first.wait()
         slow = asyncio.create_task(preparer.prepare(event("slow"), DEFAULT_POLICY))
+        await asyncio.sleep(0)  # it is queued: the thread goes from the one to the other
+        first.open()
         await quick
         assert not slow.done()
         gate.open()

@@ -45,6 +45,9 @@ class Planner:
 
     def __init__(self, prompts: Prompts, reader: ImageReader, limits: PlanLimits) -> None:
         self._prompts, self._reader, self._limits = prompts, reader, limits
+        empty = [PromptTurn("user", ""), PromptTurn("assistant", ""), PromptTurn("user", "")]
+        # What the template writes around a turn; many small turns are mostly that.
+        self._frame_tokens = (len(prompts.render(empty)) - len(prompts.render(empty[:1])) + 1) // 2
 
     def plan(self, turns: Sequence[Turn], excluded: Sequence[str]) -> Plan:
         """The plan for the last of the turns (see `turns_of`). Raises Unjudgeable where an image cannot be read."""
@@ -53,10 +56,10 @@ class Planner:
         windows = cut_windows(clean(judged.text), self._prompts.token_spans, self._limits.window)
         history = self._history(context, self._limits.max_images - len(pictures))
         pieces = [PromptTurn(judged.role, text) for text in windows.texts]
+        prompts: tuple[Prompt, ...] = ()
         if len(pieces) == 1:
-            pieces = [replace(pieces[0], images=pictures)]
-            prompts = self._render(history, pieces, excluded)
-        if len(pieces) > 1 or not self._fit(prompts):
+            prompts = self._render(history, [replace(pieces[0], images=pictures)], excluded)
+        if not prompts or not self._fit(prompts):
             pieces = self._with_pictures(pieces, pictures, excluded)
             history, prompts = self._shortened(history, pieces, excluded)
         return Plan(
@@ -71,7 +74,7 @@ class Planner:
         characters = self._limits.context_tokens * _MOST_CHARACTERS_PER_TOKEN
         history: list[PromptTurn] = []
         for turn in reversed(context):
-            characters -= len(turn.text)
+            characters -= len(turn.text) + self._frame_tokens * _MOST_CHARACTERS_PER_TOKEN
             images -= len(turn.images)
             if characters < 0 or images < 0:
                 break
@@ -100,7 +103,8 @@ class Planner:
             groups[-1].append(picture)
             free -= cost
         beside = [replace(first, images=tuple(group)) for group in groups]
-        return [*beside[:1], *(windows if first is empty else windows[1:]), *beside[1:]]
+        alone = windows if first is empty and windows[0].text else windows[1:]
+        return [*beside, *alone]
 
     def _shortened(
         self, history: list[PromptTurn], pieces: Sequence[PromptTurn], excluded: Sequence[str]
@@ -113,15 +117,16 @@ class Planner:
         room = self._limits.context_tokens - max(map(len, prompts))
         kept: list[PromptTurn] = []
         for turn in reversed(history):
-            room -= self._text_tokens(turn.text) + sum(map(self._image_tokens, turn.images))
+            room -= self._frame_tokens + self._text_tokens(turn.text) + sum(map(self._image_tokens, turn.images))
             if room < 0:
                 break
             kept.insert(0, turn)
         while kept:
             with_history = self._render(kept, pieces, excluded)
-            if self._fit(with_history):
+            excess = max(map(len, with_history)) - self._limits.context_tokens
+            if excess <= 0:
                 return kept, with_history
-            kept = kept[1:]
+            kept = kept[1 + excess * len(kept) // self._limits.context_tokens :]
         return [], prompts
 
     def _render(

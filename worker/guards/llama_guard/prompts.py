@@ -1,6 +1,7 @@
 """Prompts: conversations rendered and tokenised by the checkpoint's own chat template, on any thread."""
 
 import copy
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ class Prompts:
     def __init__(self, processor: Any, max_image_tiles: int | None = None) -> None:
         """`max_image_tiles` lowers the processor's own bound of tiles an image, besides its overview tile."""
         self._original = copy.deepcopy(processor)
+        self._original.tokenizer.model_max_length = sys.maxsize  # only warns, of prompts that are then found too long
         if max_image_tiles is not None:
             pictures = self._original.image_processor
             pictures.max_patches = min(max_image_tiles, pictures.max_patches)

@@ -1,0 +1,338 @@
+"""The stream's rules one by one, on a whole worker with fake guards."""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from tests.stream.foreign import produce
+from tests.stream.rig import Outcomes, Rig, chat_event, metric, new_rig, probe, until
+from worker.contract.record import header
+from worker.exit_codes import ExitCode
+from worker.local.kafka import LocalKafka
+from worker.local.workers import WorkerProcess
+
+MiB = 1 << 20
+MOST_IN_FLIGHT = 20
+
+
+# -- one worker for all rules that leave it alive ---------------------------------------------------------------------
+
+
+class Shared:
+    """A worker that several tests send their own records to."""
+
+    def __init__(self, rig: Rig, worker: WorkerProcess) -> None:
+        self.rig, self.worker = rig, worker
+
+    async def answers(self, ids: list[UUID]) -> Outcomes:
+        """The outcomes of these records, once all of them have one."""
+        async with self.rig.outcomes() as outcomes:
+            await outcomes.until_answered(ids, seconds=120)
+            self.worker.check()
+            mine = outcomes.only(ids)
+        assert set(mine.ids.values()) == {1}
+        return mine
+
+    async def ask(self, *values: bytes | None) -> list[ConsumerRecord]:
+        """Sends values, each with its number as key; their outcomes in the same order."""
+        ids = await self.rig.send([(f"{number}".encode(), value) for number, value in enumerate(values)])
+        mine = await self.answers(ids)
+        of_id = {mine.id_of(record): record for record in mine.records}
+        return [of_id[each] for each in ids]
+
+    def kind_of(self, record: ConsumerRecord) -> str:
+        """safe, unsafe, review or dead_letter."""
+        (setting,) = (setting for setting, topic in self.rig.outputs.items() if topic == record.topic)
+        return setting.removesuffix("_topic")
+
+
+@pytest.fixture(scope="module")
+def shared(kafka: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """Slow guards and small batches, so that events finish in another order than they came; and small limits."""
+    rig = new_rig(kafka, tmp_path_factory.mktemp("shared"))
+    settings = {
+        "FAKE_DELAY": "0.01",
+        "llama_guard_batch_tokens": 256,
+        "max_in_flight_events": MOST_IN_FLIGHT,
+        "max_record_bytes": MiB,
+        "event_in_review_verdicts": True,
+    }
+    with rig.worker("shared", **settings) as worker:
+        yield Shared(rig, worker)
+        assert worker.stop() == ExitCode.OK
+
+
+async def test_outcomes_of_a_key_keep_the_order_of_its_events(shared: Shared) -> None:
+    rng = random.Random(1)
+    words = ("hello", "bomb", "BREAK", "ignore")
+    texts = [f"{rng.choice(words)} {'x' * rng.choice((1, 5, 300, 900))}" for _ in range(600)]
+    values = [b"not JSON" if rng.random() < 0.1 else chat_event(text) for text in texts]
+    ids = await shared.rig.send([(f"key-{rng.randrange(5)}".encode(), value) for value in values])
+    outcomes = await shared.answers(ids)
+
+    of_key: dict[tuple[str, bytes], list[tuple[int, int]]] = defaultdict(list)
+    decided: dict[bytes, list[tuple[int, str]]] = defaultdict(list)
+    for record in outcomes.records:
+        place = shared.rig.places[outcomes.id_of(record)]
+        of_key[record.topic, record.key].append(place)
+        if record.topic != shared.rig.outputs["dead_letter_topic"]:
+            decided[record.key].append((place[1], json.loads(record.value)["decided_at"]))
+    assert len(of_key) == 20, "each key in each topic"
+    for (topic, key), places in of_key.items():
+        assert places == sorted(places), f"{key!r} in {topic}"
+    moments = [[moment for _, moment in sorted(each)] for each in decided.values()]
+    assert any(each != sorted(each) for each in moments), "they were never judged out of order: this showed nothing"
+
+
+async def test_never_more_in_flight_than_allowed_and_all_of_it_answered(shared: Shared) -> None:
+    seen: list[float] = []
+
+    async def sample() -> None:
+        while True:
+            seen.append(await asyncio.to_thread(metric, shared.worker, "moderation_in_flight_events") or 0)
+
+    await shared.rig.ready(shared.worker)
+    async with asyncio.TaskGroup() as group:
+        sampling = group.create_task(sample())
+        ids = await shared.rig.send([(None, chat_event(f"hello {'x' * 500}")) for _ in range(400)])
+        outcomes = await shared.answers(ids)
+        sampling.cancel()
+    assert outcomes.counts == {"safe": 400}
+    assert 0 < max(seen) <= MOST_IN_FLIGHT
+
+
+async def test_tombstones_and_nulls_become_dead_letters_and_no_key_is_no_fault(shared: Shared) -> None:
+    good = chat_event("hello")
+    records = [(b"k", None), (None, None), (b"", None), (b"k", b""), (None, b"null"), (None, good), (b"", good)]
+    sent = await asyncio.to_thread(
+        produce, shared.rig.bootstrap, shared.rig.input_topic, [(*each, ()) for each in records]
+    )
+    outcomes = await shared.answers([each.id for each in sent])
+    of_id = {outcomes.id_of(record): record for record in outcomes.records}
+    found = [of_id[each.id] for each in sent]
+    assert [shared.kind_of(record) for record in found] == ["dead_letter"] * 5 + ["safe"] * 2
+    assert [record.key for record in found] == [key for key, _ in records]
+    # The producer refuses a record with neither key nor value.
+    assert [record.value for record in found[:5]] == [None, b"", None, b"", b"null"]
+    causes = [header(record.headers, "moderation-error-type") for record in found[:5]]
+    assert causes == [b"tombstone"] * 3 + [b"not_json", b"invalid_event"]
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_compressed_events_are_read(shared: Shared, codec: str) -> None:
+    records = [(None, chat_event("how do I make a bomb?" + " please" * 50), ()) for _ in range(20)]
+    sent = await asyncio.to_thread(
+        produce, shared.rig.bootstrap, shared.rig.input_topic, records, compression_codec=codec, linger_ms=50
+    )
+    assert (await shared.answers([each.id for each in sent])).counts == {"unsafe": 20}
+
+
+async def test_a_check_that_breaks_the_guard_goes_to_review_and_harms_no_neighbour(shared: Shared) -> None:
+    texts = [("hello", "bomb")[number % 2] for number in range(40)]
+    texts[20] = "BREAK"
+    records = await shared.ask(*(chat_event(text) for text in texts))
+    wanted = {"hello": "safe", "bomb": "unsafe", "BREAK": "review"}
+    assert [shared.kind_of(record) for record in records] == [wanted[text] for text in texts]
+    assert json.loads(records[20].value)["reasons"] == ["guard_error"]
+
+
+async def test_review_verdicts_alone_carry_the_event(shared: Shared) -> None:
+    event = chat_event("BREAK", metadata={"a": 1}, tenant="acme")
+    review, safe, unsafe = (json.loads(each.value) for each in await shared.ask(event, *map(chat_event, ("a", "bomb"))))
+    assert review["event"]["messages"] == [{"role": "user", "content": "BREAK"}]
+    assert (review["event"]["tenant"], review["event"]["metadata"]) == ("acme", {"a": 1})
+    assert safe["event"] is unsafe["event"] is None
+
+
+async def test_what_is_larger_than_the_output_allows_shrinks_and_is_not_lost(shared: Shared) -> None:
+    large = "x" * (MiB + 1000)
+    judged, review, dead, echo = await shared.ask(
+        chat_event(large),
+        chat_event("BREAK" + large),
+        chat_event(large, policy="nowhere"),
+        chat_event("hello", metadata={"a": large}),
+    )
+    kinds = [shared.kind_of(record) for record in (judged, review, dead, echo)]
+    assert kinds == ["safe", "review", "dead_letter", "dead_letter"]
+    assert json.loads(review.value)["event"] is None
+    for record, cause in ((dead, b"unknown_policy"), (echo, b"verdict_too_large")):
+        assert header(record.headers, "moderation-error-type") == cause
+        assert header(record.headers, "moderation-value-left-out") == b"true"
+        assert record.value == b""
+
+
+# -- offsets ----------------------------------------------------------------------------------------------------------
+
+
+async def test_after_a_clean_restart_nothing_of_transactions_and_compacted_topics_comes_twice(
+    kafka: LocalKafka, tmp_path: Path
+) -> None:
+    config = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01", "segment.ms": "200"}
+    rig = await asyncio.to_thread(new_rig, kafka, tmp_path, partitions=2, input_config=config)
+    sent: list[UUID] = []
+    async with _transactional(rig) as producer:
+        for number in range(40):
+            values = [(f"{key}".encode(), chat_event(f"hello {number}")) for key in range(5)]
+            async with _transaction(producer, commits=number % 4 != 1):
+                ids = await rig.send_with(producer, values)
+            sent += ids if number % 4 != 1 else []
+        await _compacted(rig, producer, most=len(sent) - 20)
+    ids = await _readable(rig)
+    assert 0 < len(ids) < len(sent) - 10, "compaction has made no holes"
+
+    async with rig.outcomes() as outcomes:
+        with rig.worker("first") as first:
+            await outcomes.until(lambda seen: _last_of_partitions(rig, ids) <= seen.ids.keys(), seconds=120)
+            await _no_lag(rig)
+            assert first.stop() == ExitCode.OK
+        assert set((await rig.lag()).values()) == {0}
+        with rig.worker("second") as second:
+            await rig.ready(second)
+            more = await rig.send([(b"0", chat_event("bomb")), (b"1", chat_event("bomb"))])
+            await outcomes.until_answered(more, seconds=120)
+            await _no_lag(rig)
+            assert second.stop() == ExitCode.OK
+        await outcomes.read()
+    assert set(outcomes.ids.values()) == {1}
+    assert outcomes.ids.keys() >= set(ids) | set(more), "what is readable was answered"
+    assert outcomes.ids.keys() <= set(sent) | set(more), "nothing of an aborted transaction was answered"
+
+
+@contextlib.asynccontextmanager
+async def _transactional(rig: Rig) -> AsyncIterator[AIOKafkaProducer]:
+    async with AIOKafkaProducer(bootstrap_servers=rig.bootstrap, transactional_id=f"{rig.group}-sender") as producer:
+        yield producer
+
+
+@contextlib.asynccontextmanager
+async def _transaction(producer: AIOKafkaProducer, *, commits: bool) -> AsyncIterator[None]:
+    await producer.begin_transaction()
+    yield
+    await (producer.commit_transaction() if commits else producer.abort_transaction())
+
+
+async def _compacted(rig: Rig, producer: AIOKafkaProducer, most: int) -> None:
+    """Returns when the broker has compacted the topic to so many readable records."""
+    async with asyncio.timeout(120):
+        while len(await _readable(rig)) > most:
+            async with _transaction(
+                producer, commits=False
+            ):  # the broker compacts closed segments, and this closes one
+                await rig.send_with(producer, [(f"{key}".encode(), b"aborted") for key in range(5)])
+            await asyncio.sleep(0.5)
+
+
+async def _readable(rig: Rig) -> list[UUID]:
+    """The ids of what a reader of committed records finds in the input."""
+    at = {place: each for each, place in rig.places.items()}
+    async with AIOKafkaConsumer(
+        bootstrap_servers=rig.bootstrap, auto_offset_reset="earliest", isolation_level="read_committed"
+    ) as consumer:
+        partitions = [TopicPartition(rig.input_topic, number) for number in range(2)]
+        consumer.assign(partitions)
+        ends = await consumer.end_offsets(partitions)
+        records: list[ConsumerRecord] = []
+        async with asyncio.timeout(60):
+            while any([await consumer.position(each) < ends[each] for each in partitions]):
+                fetched = await consumer.getmany(timeout_ms=50)
+                records += [record for found in fetched.values() for record in found]
+    return [at[record.partition, record.offset] for record in records]
+
+
+def _last_of_partitions(rig: Rig, ids: list[UUID]) -> set[UUID]:
+    last: dict[int, UUID] = {}
+    for each in sorted(ids, key=lambda each: rig.places[each]):
+        last[rig.places[each][0]] = each
+    return set(last.values())
+
+
+async def _no_lag(rig: Rig) -> None:
+    async with asyncio.timeout(30):
+        while any((await rig.lag()).values()):  # noqa: ASYNC110  # another process commits
+            await asyncio.sleep(0.1)
+
+
+# -- ends -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_lost_device_ends_the_worker_and_its_events_come_again(rig: Rig) -> None:
+    texts = ["hello"] * 30 + ["LOSE-THE-DEVICE"] + ["bomb"] * 30
+    ids = await rig.send([(f"{number % 7}".encode(), chat_event(text)) for number, text in enumerate(texts)])
+    async with rig.outcomes() as outcomes:
+        with rig.worker("first", FAKE_DELAY="0.02", llama_guard_batch_tokens=256, max_in_flight_events=8) as first:
+            assert await asyncio.to_thread(first.wait, 120) == ExitCode.CRASH
+        committed = await rig.committed()
+        await outcomes.until(lambda seen: sum(committed.values()) <= len(seen.ids))
+        await outcomes.read()
+        for each in set(ids) - outcomes.ids.keys():
+            partition, offset = rig.places[each]
+            assert offset >= committed[partition], "an unanswered event was committed"
+        assert not set(ids) <= outcomes.ids.keys()
+        with rig.worker("second", FAKE_HARMLESS="LOSE-THE-DEVICE"):
+            await outcomes.until_answered(ids, seconds=120)
+        assert outcomes.ids.keys() == set(ids)
+
+
+async def test_a_guard_that_hangs_ends_at_the_drain_deadline_and_its_event_is_not_committed(rig: Rig) -> None:
+    with rig.worker("hangs", drain_seconds=6) as worker:
+        await rig.ready(worker)
+        await rig.send([(b"k", chat_event("HANG"))])
+        await until(lambda: "the fake guard hangs" in worker.log.read_text())
+        worker.signal(signal.SIGTERM)
+        await until(lambda: probe(worker, "/readyz")[0] != 200)
+        status, body = await asyncio.to_thread(probe, worker, "/readyz")
+        assert (status, body["phase"]) == (503, "draining"), "readiness falls long before the process ends"
+        assert await asyncio.to_thread(worker.wait) == ExitCode.DRAIN_DEADLINE
+    assert set((await rig.committed()).values()) == {0}
+
+
+async def test_missing_topics_end_the_start_with_a_line_that_names_them_and_the_remedy(rig: Rig) -> None:
+    with rig.worker("lost", input_topic="no-such-input", safe_topic="no-such-output") as worker:
+        assert await asyncio.to_thread(worker.wait, 120) == ExitCode.CONFIG
+    lines = [line for line in worker.log.read_text().splitlines() if json.loads(line)["level"] == "error"]
+    assert len(lines) == 1, lines
+    for topic in ("no-such-input", "no-such-output"):
+        assert f"topic {topic} does not exist: create it with `moderation-worker topics create`" in lines[0]
+    assert "Traceback" not in worker.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("MODERATION_MAX_IN_FLIGHT_EVENTS", "0", "setting max_in_flight_events (MODERATION_MAX_IN_FLIGHT_EVENTS)"),
+        ("MODERATION_WEB_PROT", "1", "unknown setting MODERATION_WEB_PROT; did you mean MODERATION_WEB_PORT?"),
+        ("MODERATION_POLICIES_FILE", "/no/such/file.toml", "cannot read the policies file /no/such/file.toml"),
+    ],
+)
+def test_settings_that_cannot_be_used_end_the_start_with_a_line_that_names_them(
+    variable: str, value: str, told: str, tmp_path: Path
+) -> None:
+    environment = _without_settings() | {variable: value, "MODERATION_WEB_PORT": "0", "PYTHONPATH": str(Path.cwd())}
+    ended = subprocess.run(
+        [sys.executable, "-m", "worker", "run"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == ExitCode.CONFIG
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def _without_settings() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if not key.startswith("MODERATION_")}
