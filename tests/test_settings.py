@@ -286,3 +286,20 @@ def test_settings_cannot_be_changed() -> None:
 
 def test_the_defaults_can_be_written_as_json() -> None:
     assert json.loads(Settings().model_dump_json())["group"] == "moderation-worker"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("MODERATION_SERVICE_HOST", "10.0.0.1"),
+        ("MODERATION_SERVICE_PORT", "80"),
+        ("MODERATION_SERVICE_PORT_HTTP", "80"),
+        ("MODERATION_PORT", "tcp://10.0.0.1:80"),
+        ("MODERATION_PORT_80_TCP_ADDR", "10.0.0.1"),
+    ],
+)
+def test_what_kubernetes_says_of_a_service_named_moderation_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert load_settings()

@@ -6,6 +6,7 @@ where there is one. Its keys are the field names in lower case.
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ ENV_PREFIX = "MODERATION_"
 CONFIG_VARIABLE = "MODERATION_CONFIG"
 # Read by the tests and by Kafka's start for demos: not settings of the worker, but not unknown either.
 _OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "MODERATION_TEST_KAFKA"})
+
+_SERVICE_LINK = re.compile(r".*_(SERVICE_(HOST|PORT(_.*)?)|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)")
 
 STAND_IN = "stand-in"
 
@@ -194,7 +197,7 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
     complaints = [_unknown(key, names, f"{key}") for key in document if key not in names]
     for variable in os.environ:
         key = variable.removeprefix(ENV_PREFIX).lower()
-        if variable.startswith(ENV_PREFIX) and variable not in _OTHER_VARIABLES and key not in names:
+        if variable.startswith(ENV_PREFIX) and key not in names and not _is_of_others(variable):
             complaints.append(_unknown(key, names, variable))
     if complaints:
         raise SettingsError("; ".join(complaints))
@@ -221,6 +224,13 @@ def _read_toml(config: Path | None) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"cannot read the settings file {path}: {error}") from None
+
+
+def _is_of_others(variable: str) -> bool:
+    """Kubernetes describes each Service to every pod: one named `moderation` gives MODERATION_SERVICE_HOST and more."""
+    if variable in _OTHER_VARIABLES:
+        return True
+    return _SERVICE_LINK.fullmatch(variable) is not None or os.environ[variable].startswith(("tcp://", "udp://"))
 
 
 def _unknown(key: str, names: set[str], shown: str) -> str:

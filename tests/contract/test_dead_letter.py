@@ -47,9 +47,8 @@ def test_a_dead_letter_keeps_the_bytes_and_names_cause_and_place() -> None:
 def test_the_headers_are_as_the_schema_says() -> None:
     schema = json.loads(schemas()["dead-letter-headers.schema.json"])
     text = {name: value.decode() for name, value in DeadLetter.of(InputRecord(), CAUSE).headers if value is not None}
-    numbers = {name for name, each in schema["properties"].items() if each["type"] == "integer"}  # decimal digits
     assert set(text) == set(schema["properties"]) == RESERVED & set(schema["properties"])
-    Draft202012Validator(schema).validate({name: int(each) if name in numbers else each for name, each in text.items()})
+    Draft202012Validator(schema).validate(text)
 
 
 @pytest.mark.parametrize("stage", list(Stage))

@@ -26,10 +26,10 @@ class DeadLetter:
             error_message=cause.message[:_MOST_MESSAGE],
             error_stage=cause.stage.value,
             source_topic=record.topic,
-            source_partition=record.partition,
-            source_offset=record.offset,
-            source_timestamp=record.timestamp,
-            replay_count=_replays(record),
+            source_partition=str(record.partition),
+            source_offset=str(record.offset),
+            source_timestamp=str(record.timestamp),
+            replay_count=str(_replays(record)),
         )
         kept = [(name, value) for name, value in record.headers if name not in RESERVED]
         return cls(record.value, [*kept, *own.to_kafka()], cause.error_type)

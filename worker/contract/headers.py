@@ -2,7 +2,7 @@
 
 import re
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +12,7 @@ from worker.contract.verdict import Verdict
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 KafkaHeaders = list[tuple[str, bytes]]
+DecimalText = Annotated[str, Field(pattern=r"^-?\d+$")]  # a header is text
 
 
 class _HeaderModel(BaseModel):
@@ -81,13 +82,13 @@ class DeadLetterHeaders(_HeaderModel):
     """Where it was found: `read`, `policy`, `prepare` or `publish`."""
     source_topic: str = Field(alias="moderation-source-topic")
     """The topic that the record came from."""
-    source_partition: int = Field(alias="moderation-source-partition")
+    source_partition: DecimalText = Field(alias="moderation-source-partition")
     """Its partition there."""
-    source_offset: int = Field(alias="moderation-source-offset")
+    source_offset: DecimalText = Field(alias="moderation-source-offset")
     """Its offset there."""
-    source_timestamp: int = Field(alias="moderation-source-timestamp")
+    source_timestamp: DecimalText = Field(alias="moderation-source-timestamp")
     """Milliseconds since the epoch. Topic, partition, offset and timestamp give the verdict id."""
-    replay_count: int = Field(default=0, alias="moderation-replay-count")
+    replay_count: DecimalText = Field(default="0", alias="moderation-replay-count")
     """How often this record was replayed from the dead letters."""
 
 

@@ -66,7 +66,8 @@ async def _read(lines: Iterator[tuple[int, bytes]]) -> tuple[int, bytes] | None:
 
 
 def event_of_text(text: str, number: int) -> bytes:
-    """A chat event of one user message."""
+    """A chat event of one user message. Bytes of the command line that are not UTF-8 become U+FFFD."""
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return orjson.dumps(
         {
             "event_id": f"text-{number}",

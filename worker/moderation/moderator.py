@@ -109,7 +109,8 @@ class Moderator:
             findings = [await found for found in waiting]
         finally:
             for found in waiting:  # cancelled or failed: the other guard need not answer any more
-                found.cancel()
+                if not found.cancel() and not found.cancelled():
+                    found.exception()  # looked at, so that asyncio does not complain about it
         _GUARD_SECONDS.observe(self._clock() - began)
         answers = [
             GuardAnswer(lane.guard.name, each, found)

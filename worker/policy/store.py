@@ -71,7 +71,8 @@ class PolicyStore:
                     "unknown_policy", f"the event names a policy that is not one of {_some(self.names)}", Stage.POLICY
                 )
             return self._policies[event.policy]
-        return self._policies[self._tenants.get(event.tenant or "", DEFAULT_POLICY.name)]
+        name = DEFAULT_POLICY.name if event.tenant is None else self._tenants.get(event.tenant, DEFAULT_POLICY.name)
+        return self._policies[name]
 
 
 def _policy(path: Path, name: str, table: dict[str, Any]) -> Policy:
