@@ -74,7 +74,7 @@ class Planner:
         characters = self._limits.context_tokens * _MOST_CHARACTERS_PER_TOKEN
         history: list[PromptTurn] = []
         for turn in reversed(context):
-            characters -= len(turn.text) + self._frame_tokens * _MOST_CHARACTERS_PER_TOKEN
+            characters -= len(turn.text) + self._frame_tokens * _MOST_CHARACTERS_PER_TOKEN // 2
             images -= len(turn.images)
             if characters < 0 or images < 0:
                 break
