@@ -10,9 +10,10 @@ from worker.settings import ENV_PREFIX, Settings
 _HEAD = """\
 # Settings
 
-Each setting is an environment variable, or the lower-case key of the same name in the TOML file that `--config` or
-`MODERATION_CONFIG` names (else `moderation.toml` in the working directory). The environment wins over the file. Unknown names and
-bad values are errors that name the key. Lists are comma-separated in the environment and arrays in TOML.
+Each setting is an environment variable, or the lower-case key of the same name (without the prefix) in the TOML file
+that `--config` or `MODERATION_CONFIG` names, else `moderation.toml` in the working directory. The environment wins over
+the file. Unknown names and bad values are errors that name the key. Lists are comma-separated in the environment and
+arrays in TOML.
 
 This page is generated: `make schemas`.
 

@@ -1,6 +1,8 @@
 """The preparer's threads: everyone gets their own result, and one bad event harms no other."""
 
 import asyncio
+import contextlib
+import random
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -59,8 +61,10 @@ class Gate:
 
 
 @asynccontextmanager
-async def preparing(guards: Sequence[FakeGuard], threads: int = 2) -> AsyncIterator[Preparer]:
-    preparer = Preparer(guards, threads)
+async def preparing(
+    guards: Sequence[FakeGuard], threads: int = 2, most_ahead: int = 1_000_000
+) -> AsyncIterator[Preparer]:
+    preparer = Preparer(guards, threads, most_ahead)
     try:
         async with asyncio.timeout(PATIENCE):
             yield preparer
@@ -200,7 +204,7 @@ async def test_no_more_threads_than_asked_for() -> None:
 async def test_closing_waits_for_the_event_at_hand_and_starts_no_other() -> None:
     gate = Gate("first")
     guard = HookGuard(gate)
-    preparer = Preparer([guard], 1)
+    preparer = Preparer([guard], 1, most_ahead=1000)
     tasks = [asyncio.create_task(preparer.prepare(event(text), DEFAULT_POLICY)) for text in ("first", "second")]
     await gate.wait()
     gate.open()
@@ -209,3 +213,45 @@ async def test_closing_waits_for_the_event_at_hand_and_starts_no_other() -> None
     assert guard.prepared == ["first"]
     await tasks[0]
     tasks[1].cancel()
+
+
+async def test_it_runs_ahead_of_the_guards_only_so_far() -> None:
+    guard = HookGuard(lambda text: None)  # a token an event
+    async with preparing([guard], threads=1, most_ahead=3) as preparer:
+        asked = [asyncio.create_task(preparer.prepare(event(str(n)), DEFAULT_POLICY)) for n in range(10)]
+        first = await asyncio.gather(*asked[:3])
+        assert guard.prepared == ["0", "1", "2"]
+        preparer.done_with(first[0])
+        await asked[3]
+        assert guard.prepared == ["0", "1", "2", "3"]
+        for prepared in first[1:]:
+            preparer.done_with(prepared)
+        await asyncio.gather(*asked[4:6])
+        for task in asked[6:]:
+            task.cancel()
+
+
+async def test_what_was_prepared_for_someone_who_left_makes_room() -> None:
+    gate = Gate("left")
+    guard = HookGuard(gate)
+    async with preparing([guard], threads=1, most_ahead=1) as preparer:
+        leaving = asyncio.create_task(preparer.prepare(event("left"), DEFAULT_POLICY))
+        await gate.wait()
+        leaving.cancel()
+        gate.open()
+        await preparer.prepare(event("next"), DEFAULT_POLICY)
+
+
+async def test_leaving_at_any_moment_makes_room() -> None:
+    guard = HookGuard(lambda text: None)
+    rng = random.Random(0)
+    async with preparing([guard], threads=1, most_ahead=1) as preparer:
+        for number in range(300):
+            leaving = asyncio.create_task(preparer.prepare(event(str(number)), DEFAULT_POLICY))
+            await asyncio.sleep(rng.choice([0, 0, 0.0005, 0.002]))
+            if not leaving.cancel() and not leaving.cancelled():
+                preparer.done_with(leaving.result())
+            else:
+                with contextlib.suppress(asyncio.CancelledError):
+                    preparer.done_with(await leaving)
+        await preparer.prepare(event("last"), DEFAULT_POLICY)

@@ -9,7 +9,7 @@ from uuid import UUID
 from worker.contract.chat_event import ChatEvent
 from worker.contract.record import Record
 from worker.contract.verdict import Coverage, Label, ModelRef, PolicyRef, Scores, Source, Verdict, verdict_id_of
-from worker.guards.guard import Guard
+from worker.guards.guard import Guard, Preparation
 from worker.guards.runner import DeviceThread
 from worker.guards.turns import judged_role
 from worker.moderation.decision import LLAMA_GUARD, PROMPT_GUARD, Decision, GuardAnswer, decide
@@ -18,6 +18,8 @@ from worker.moderation.preparer import Preparer
 from worker.observability import metrics
 from worker.policy.policy import Policy
 from worker.settings import Settings
+
+_BATCHES_AHEAD = 4  # two in the air, and as much again to choose neighbours in length from
 
 _GUARD_SECONDS = metrics.STAGE.labels("guard")
 
@@ -77,7 +79,8 @@ class Moderator:
     ) -> None:
         self._options, self._clock, self._now = options, clock, now
         self._device = DeviceThread()
-        self._preparer = Preparer(guards, options.prepare_threads)
+        most_ahead = _BATCHES_AHEAD * sum(options.batch_tokens[guard.name] for guard in guards)
+        self._preparer = Preparer(guards, options.prepare_threads, most_ahead)
         self._lanes = [
             GuardLane(
                 guard,
@@ -102,30 +105,35 @@ class Moderator:
         Raises Unjudgeable where there can be none. `ticket` tells whether the work has started.
         """
         preparations = await self._preparer.prepare(event, policy)
-        ticket = ticket or PlainTicket()
-        began = self._clock()
-        waiting = [lane.submit(each.checks, ticket) for lane, each in zip(self._lanes, preparations, strict=True)]
         try:
-            findings = [await found for found in waiting]
+            answers = await self._answers(preparations, ticket or PlainTicket())
         finally:
-            for found in waiting:  # cancelled or failed: the other guard need not answer any more
-                if not found.cancel() and not found.cancelled():
-                    found.exception()  # looked at, so that asyncio does not complain about it
-        _GUARD_SECONDS.observe(self._clock() - began)
-        answers = [
-            GuardAnswer(lane.guard.name, each, found)
-            for lane, each, found in zip(self._lanes, preparations, findings, strict=True)
-        ]
-        for answer in answers:
-            for finding in answer.findings:
-                if finding.fault is not None:
-                    metrics.FAULTS.labels(answer.guard, finding.fault.value).inc()
+            self._preparer.done_with(preparations)
         return self._verdict(event, policy, origin, arrived, answers)
 
     def close(self) -> None:
         """Ends the threads; work that has not started is given up."""
         self._preparer.close()
         self._device.close()
+
+    async def _answers(self, preparations: Sequence[Preparation], ticket: Ticket) -> list[GuardAnswer]:
+        began = self._clock()
+        waiting = [lane.submit(each.checks, ticket) for lane, each in zip(self._lanes, preparations, strict=True)]
+        try:
+            findings = [await found for found in waiting]
+        finally:
+            for future in waiting:  # cancelled or failed: the other guard need not answer any more
+                if not future.cancel() and not future.cancelled():
+                    future.exception()  # looked at, so that asyncio does not complain about it
+        _GUARD_SECONDS.observe(self._clock() - began)
+        for lane, found in zip(self._lanes, findings, strict=True):
+            for finding in found:
+                if finding.fault is not None:
+                    metrics.FAULTS.labels(lane.guard.name, finding.fault.value).inc()
+        return [
+            GuardAnswer(lane.guard.name, each, found)
+            for lane, each, found in zip(self._lanes, preparations, findings, strict=True)
+        ]
 
     def _verdict(
         self, event: ChatEvent, policy: Policy, origin: Origin, arrived: float, answers: Sequence[GuardAnswer]

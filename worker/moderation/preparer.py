@@ -1,6 +1,7 @@
 """CPU threads that turn events into checks: render, tokenise, decode images."""
 
 import asyncio
+import threading
 import time
 import traceback
 from collections import deque
@@ -32,11 +33,18 @@ class _Job:
 
 
 class Preparer:
-    """Runs every guard's `prepare` on a few threads. Belongs to the event loop that constructs it."""
+    """Runs every guard's `prepare` on a few threads. Belongs to the event loop that constructs it.
 
-    def __init__(self, guards: Sequence[Guard], threads: int) -> None:
+    It runs ahead of the guards only so far: prepared images are a hundred times as large as their files.
+    """
+
+    def __init__(self, guards: Sequence[Guard], threads: int, most_ahead: int) -> None:
+        """`most_ahead`: tokens prepared and not given back with `done_with` at which no further event is prepared."""
         self._guards = tuple(guards)
         self._threads = threads
+        self._most_ahead = most_ahead
+        self._ahead = 0
+        self._counting = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
         self._jobs: deque[_Job] = deque()
         self._done: deque[tuple[_Job, Preparations | BaseException]] = deque()
@@ -45,11 +53,21 @@ class Preparer:
         self._loop = asyncio.get_running_loop()
 
     async def prepare(self, event: ChatEvent, policy: Policy) -> Preparations:
-        """One preparation a guard, in the guards' order. Raises Unjudgeable."""
+        """One preparation a guard, in the guards' order; say `done_with` them. Raises Unjudgeable."""
         future: asyncio.Future[Preparations] = self._loop.create_future()
         self._jobs.append(_Job(event, policy, future))
         self._wake()
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self.done_with(future.result())  # it came, and nobody will take it any more
+            raise
+
+    def done_with(self, preparations: Preparations) -> None:
+        """These are judged, or given up: there is room to prepare more."""
+        self._count(-_tokens(preparations))
+        self._wake()
 
     def close(self) -> None:
         """Starts nothing more and waits for the job that each thread is at."""
@@ -57,13 +75,13 @@ class Preparer:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _wake(self) -> None:
-        if self._jobs and self._active < self._threads:
+        if self._jobs and self._active < self._threads and self._ahead < self._most_ahead:
             self._active += 1
             self._pool.submit(self._work)
 
     def _work(self) -> None:
-        """Until no job is left. Runs on a thread."""
-        while True:
+        """Until no job is left, or enough is prepared. Runs on a thread."""
+        while self._ahead < self._most_ahead:
             try:
                 job = self._jobs.popleft()
             except IndexError:
@@ -78,7 +96,9 @@ class Preparer:
     def _prepare(self, job: _Job) -> Preparations | BaseException:
         began = time.perf_counter()
         try:
-            return [guard.prepare(job.event, job.policy) for guard in self._guards]
+            preparations = [guard.prepare(job.event, job.policy) for guard in self._guards]
+            self._count(_tokens(preparations))
+            return preparations
         except Unjudgeable as cause:
             return cause
         except BaseException as error:  # content that a library cannot take; a panic in Rust is no Exception
@@ -100,9 +120,18 @@ class Preparer:
         self._told = False
         while self._done:
             job, result = self._done.popleft()
-            if job.future.done():
-                continue
             if isinstance(result, BaseException):
-                job.future.set_exception(result)
+                if not job.future.done():
+                    job.future.set_exception(result)
+            elif job.future.done():
+                self.done_with(result)
             else:
                 job.future.set_result(result)
+
+    def _count(self, tokens: int) -> None:
+        with self._counting:
+            self._ahead += tokens
+
+
+def _tokens(preparations: Preparations) -> int:
+    return sum(check.tokens for preparation in preparations for check in preparation.checks)
