@@ -1,8 +1,6 @@
 """The preparer's threads: everyone gets their own result, and one bad event harms no other."""
 
 import asyncio
-import contextlib
-import random
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -242,16 +240,20 @@ async def test_what_was_prepared_for_someone_who_left_makes_room() -> None:
         await preparer.prepare(event("next"), DEFAULT_POLICY)
 
 
-async def test_leaving_at_any_moment_makes_room() -> None:
-    guard = HookGuard(lambda text: None)
-    rng = random.Random(0)
-    async with preparing([guard], threads=1, most_ahead=1) as preparer:
-        for number in range(300):
-            leaving = asyncio.create_task(preparer.prepare(event(str(number)), DEFAULT_POLICY))
-            await asyncio.sleep(rng.choice([0, 0, 0.0005, 0.002]))
-            if not leaving.cancel() and not leaving.cancelled():
-                preparer.done_with(leaving.result())
-            else:
-                with contextlib.suppress(asyncio.CancelledError):
-                    preparer.done_with(await leaving)
-        await preparer.prepare(event("last"), DEFAULT_POLICY)
+async def test_leaving_between_the_result_and_hearing_of_it_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    make = loop.create_future
+
+    def cancelling_first() -> asyncio.Future[object]:
+        future = make()
+        future.add_done_callback(lambda _: leaving.cancel())  # called before the waiting task is
+        return future
+
+    async with preparing([HookGuard(lambda text: None)], threads=1, most_ahead=1) as preparer:
+        with monkeypatch.context() as patched:
+            patched.setattr(loop, "create_future", cancelling_first)
+            leaving = asyncio.create_task(preparer.prepare(event("left"), DEFAULT_POLICY))
+            await asyncio.sleep(0)
+        await asyncio.wait([leaving])
+        assert leaving.cancelled()
+        await preparer.prepare(event("next"), DEFAULT_POLICY)

@@ -32,6 +32,17 @@ class Recipe:
     """Messages long as windows of long texts, of up to about 256 tokens."""
 
 
+@dataclass(frozen=True)
+class Mix:
+    """The shares of the kinds of batches."""
+
+    assistants: float = 0.3
+    """Of groups in which the assistant is judged."""
+    pictured: float = 0.35
+    windows: float = 0.2
+    """Of batches without pictures."""
+
+
 @dataclass
 class Row:
     """One sample of n tokens: ids, where the prefix ends and the answer begins, hints, picture tiles."""
@@ -63,8 +74,9 @@ class Batch:
 class Samples:
     """An endless, repeatable stream of batches."""
 
-    def __init__(self, processor: Any, rng: random.Random) -> None:
+    def __init__(self, processor: Any, rng: random.Random, mix: Mix = Mix()) -> None:  # frozen
         self._processor, self._tokenizer, self._rng = processor, processor.tokenizer, rng
+        self._mix = mix
         self._waiting: list[Batch] = []
 
     def next(self, *, dense: bool = False) -> Batch:
@@ -79,14 +91,14 @@ class Samples:
 
     def _draw(self, dense: bool) -> list[Batch]:
         rng = self._rng
-        pictured = rng.random() < 0.35
-        window = not dense and not pictured and rng.random() < 0.2
+        pictured = rng.random() < self._mix.pictured
+        window = not dense and not pictured and rng.random() < self._mix.windows
         earlier = rng.choice([2, 2, 4]) if not dense and not window and rng.random() < 0.15 else 0
         groups, rows = (8, 2) if dense else (2, 6) if window or earlier else (3, 10)
         halves: tuple[list[list[Row]], list[list[Row]]] = ([], [])
         for _ in range(groups):
             excluded = tuple(rng.sample(KEYS, rng.randint(1, 5))) if rng.random() < 0.15 else ()
-            role: Role = "assistant" if rng.random() < 0.3 else "user"
+            role: Role = "assistant" if rng.random() < self._mix.assistants else "user"
             recipe = Recipe(role, pictured, excluded, dense, earlier, window)
             members = sorted((self._row(recipe) for _ in range(2 * rows)), key=lambda row: len(row.ids))
             halves[0].append(members[:rows])

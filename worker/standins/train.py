@@ -1,14 +1,15 @@
-"""Trains the shipped stand-ins: `python -m worker.standins.train`, about 15 minutes on one core, repeatable."""
+"""Trains the shipped stand-ins: `python -m worker.standins.train`, about 25 minutes on one core, repeatable."""
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 import torch
 
 from worker.standins import StandIn, weights_dir
-from worker.standins.train_guard import GuardSettings, train_guard
+from worker.standins.train_guard import LEARN, POLISH, train_guard
 from worker.standins.train_prompt_guard import PromptGuardSettings, train_prompt_guard
 
 NOTE = "Synthetic stand-in: says nothing about moderation quality"
@@ -20,7 +21,11 @@ def train(kind: StandIn, out: Path, seed: int, steps: int | None = None) -> None
     """Trains one stand-in into the folder `out`; `steps` overrides the length of the main stage."""
     out.mkdir(parents=True, exist_ok=True)
     if kind == "llama-guard-4":
-        train_guard(out, seed, GuardSettings() if steps is None else GuardSettings(answer_steps=steps))
+        learn, polish = LEARN, POLISH
+        if steps is not None:
+            learn = replace(LEARN, tag_steps=min(LEARN.tag_steps, steps), answer_steps=steps)
+            polish = replace(POLISH, answer_steps=steps // 5)
+        train_guard(out, seed, learn, polish)
     else:
         train_prompt_guard(out, seed, PromptGuardSettings() if steps is None else PromptGuardSettings(steps=steps))
     _forget_paths(out)

@@ -4,30 +4,47 @@ import random
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from transformers import DynamicCache
+from transformers import AutoProcessor, DynamicCache, Llama4ForConditionalGeneration
 
 from worker.standins.build import guard_model, guard_processor, guard_tokenizer, guard_tokenizer_lines
 from worker.standins.corpus import KEYS
-from worker.standins.samples import IGNORED, Batch, Samples
+from worker.standins.samples import IGNORED, Batch, Mix, Samples
 
 
 @dataclass(frozen=True)
-class GuardSettings:
-    """Steps of each stage and learning rates; 30 to 60 rows a step."""
+class Schedule:
+    """The steps of a run, 12 to 30 rows each, and its learning rates."""
 
-    tag_steps: int = 60
-    answer_steps: int = 1000
-    warm_up: int = 50
-    decay: float = 0.45
-    """The share of all steps, at the end, in which the rate falls to 0. Most of the gain comes here."""
-    adam_rate: float = 3e-3
-    muon_rate: float = 0.02
+    tag_steps: int
+    answer_steps: int
+    adam_rate: float
+    muon_rate: float
+    warm_up: int
+    decay: float
+    """The share of all steps, at the end, in which the rates fall to 0. Most of the gain comes here."""
     report_every: int = 50
+
+    @property
+    def steps(self) -> int:
+        return self.tag_steps + self.answer_steps
+
+    def pace(self, step: int) -> float:
+        """The share of the full rates in a step."""
+        return min(1.0, (step + 1) / self.warm_up, (self.steps - step) / self.steps / self.decay)
+
+
+LEARN: Final = Schedule(tag_steps=60, answer_steps=1000, adam_rate=3e-3, muon_rate=0.02, warm_up=50, decay=0.45)
+POLISH: Final = Schedule(tag_steps=0, answer_steps=220, adam_rate=1e-3, muon_rate=0.005, warm_up=10, decay=1.0)
+# More of what was weak after the run before.
+POLISH_MIXES: Final = (
+    Mix(assistants=0.6, pictured=0.25, windows=0.25),
+    Mix(assistants=0.75, pictured=0.25, windows=0.2),
+)
 
 
 class Tutor(nn.Module):
@@ -59,35 +76,58 @@ class Tutor(nn.Module):
         return losses
 
 
-def train_guard(out: Path, seed: int, settings: GuardSettings) -> None:
-    """Trains in fp32 on the CPU and saves model and processor in bf16. Repeatable with one thread."""
+def train_guard(out: Path, seed: int, learn: Schedule = LEARN, polish: Schedule = POLISH) -> None:
+    """Trains in fp32 on the CPU and saves model and processor in bf16. Repeatable with one thread.
+
+    After the main run come short ones without hints, each from what the one before it saved.
+    """
     torch.manual_seed(seed)
-    rng, began = random.Random(seed), time.monotonic()
+    rng = random.Random(seed)
     processor = guard_processor(guard_tokenizer(guard_tokenizer_lines(rng)))
     model = guard_model(processor.tokenizer)
     tutor = Tutor(model.config.text_config.hidden_size)
-    optimisers = _optimisers(model, tutor, settings)
-    parameters = [*model.parameters(), *tutor.parameters()]
-    weight = _token_weight(processor.tokenizer)
-    samples = Samples(processor, rng)
-    steps = settings.tag_steps + settings.answer_steps
-    log: list[float] = []
-    for step in range(steps):
-        if step == settings.tag_steps:
-            samples.restart()
-        batch = samples.next(dense=step < settings.tag_steps)
-        logits, wanted, states = _read(model, batch)
-        hints = tutor(states, batch)
-        said = F.cross_entropy(logits, wanted, weight) if len(wanted) else logits.sum()
-        pace = min(1.0, (step + 1) / settings.warm_up, (steps - step) / steps / settings.decay)
-        _update(optimisers, parameters, said + sum(hints), pace)
-        log.append(said.item())
-        if (step + 1) % settings.report_every == 0:
-            told = " ".join(f"{hint.item():.3f}" for hint in hints)
-            recent = sum(log[-50:]) / len(log[-50:])
-            print(f"{step + 1}/{steps} {time.monotonic() - began:.0f} s answer {recent:.4f} hints {told}", flush=True)
+    _run(model, tutor, Samples(processor, rng), learn, _token_weight(processor.tokenizer))
+    _save(model, processor, out)
+    for number, mix in enumerate(POLISH_MIXES, 1):
+        polish_guard(out, seed + number, mix, polish)
+
+
+def polish_guard(out: Path, seed: int, mix: Mix, schedule: Schedule = POLISH) -> None:
+    """Trains the guard in `out` a little further, on batches of another mix."""
+    processor = AutoProcessor.from_pretrained(out)
+    model = Llama4ForConditionalGeneration.from_pretrained(out, dtype=torch.float32)
+    samples = Samples(processor, random.Random(seed), mix)
+    _run(model, None, samples, schedule, _token_weight(processor.tokenizer))
+    _save(model, processor, out)
+
+
+def _save(model: Any, processor: Any, out: Path) -> None:
     model.eval().to(torch.bfloat16).save_pretrained(out)
     processor.save_pretrained(out)
+
+
+def _run(model: Any, tutor: Tutor | None, samples: Samples, schedule: Schedule, weight: Tensor) -> None:
+    """Trains the model in place; the first `tag_steps` on tags alone."""
+    began = time.monotonic()
+    model.train()
+    hinted = [] if tutor is None else list(tutor.parameters())
+    optimisers = _optimisers(model, hinted, schedule)
+    parameters = [*model.parameters(), *hinted]
+    log: list[float] = []
+    for step in range(schedule.steps):
+        if step == schedule.tag_steps:
+            samples.restart()
+        batch = samples.next(dense=step < schedule.tag_steps)
+        logits, wanted, states = _read(model, batch)
+        hints = [] if tutor is None else tutor(states, batch)
+        said = F.cross_entropy(logits, wanted, weight) if len(wanted) else logits.sum()
+        _update(optimisers, parameters, said + sum(hints), schedule.pace(step))
+        log.append(said.item())
+        if (step + 1) % schedule.report_every == 0:
+            told = " ".join(f"{hint.item():.3f}" for hint in hints)
+            recent = sum(log[-50:]) / len(log[-50:])
+            seconds = time.monotonic() - began
+            print(f"{step + 1}/{schedule.steps} {seconds:.0f} s answer {recent:.4f} hints {told}", flush=True)
 
 
 def _read(model: Any, batch: Batch) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
@@ -128,15 +168,15 @@ def _token_weight(tokenizer: Any) -> Tensor:
 
 
 def _optimisers(
-    model: nn.Module, tutor: nn.Module, settings: GuardSettings
+    model: nn.Module, hinted: list[nn.Parameter], schedule: Schedule
 ) -> list[tuple[torch.optim.Optimizer, float]]:
     """Muon for the matrices of the layers, AdamW for embeddings, head, norms and the tutor; each with its full rate."""
     outside = ("embed_tokens", "lm_head", "positional")
     inner = {n: p for n, p in model.named_parameters() if p.ndim == 2 and not any(word in n for word in outside)}
-    outer = [p for n, p in model.named_parameters() if n not in inner] + list(tutor.parameters())
-    adam = torch.optim.AdamW(outer, lr=settings.adam_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    muon = torch.optim.Muon(inner.values(), lr=settings.muon_rate, weight_decay=0.01)
-    return [(adam, settings.adam_rate), (muon, settings.muon_rate)]
+    outer = [p for n, p in model.named_parameters() if n not in inner] + hinted
+    adam = torch.optim.AdamW(outer, lr=schedule.adam_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    muon = torch.optim.Muon(inner.values(), lr=schedule.muon_rate, weight_decay=0.01)
+    return [(adam, schedule.adam_rate), (muon, schedule.muon_rate)]
 
 
 def _update(
