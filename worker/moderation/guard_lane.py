@@ -103,6 +103,7 @@ class GuardLane:
         self._batcher: Batcher[_Work] = Batcher(TokenBudget(batch_tokens), max_wait)
         self._loop = asyncio.get_running_loop()
         self._in_the_air = 0
+        self._pumping = False
         self._timer: asyncio.TimerHandle | None = None
         self._metrics = _LaneMetrics(guard.name)
 
@@ -118,11 +119,14 @@ class GuardLane:
         now, group = self._clock(), _Group(len(checks), ticket, future)
         for position, check in enumerate(checks):
             self._batcher.add(_Work(check, now, group, position))
-        self._pump()
+        if not self._pumping:  # once for all that come in this round of the loop
+            self._pumping = True
+            self._loop.call_soon(self._pump)
         return future
 
     def _pump(self) -> None:
         """Sends off every batch that is due, and sets the timer for the next."""
+        self._pumping = False
         while self._in_the_air < self._MOST_IN_THE_AIR:
             due = self._batcher.due_at()
             if due is None:

@@ -49,6 +49,7 @@ class Preparer:
         self._jobs: deque[_Job] = deque()
         self._done: deque[tuple[_Job, Preparations | BaseException]] = deque()
         self._told = False  # the event loop knows that something is done
+        self._waking = False
         self._active = 0  # threads at work; changed on the event loop only
         self._loop = asyncio.get_running_loop()
 
@@ -56,7 +57,9 @@ class Preparer:
         """One preparation a guard, in the guards' order; say `done_with` them. Raises Unjudgeable."""
         future: asyncio.Future[Preparations] = self._loop.create_future()
         self._jobs.append(_Job(event, policy, future))
-        self._wake()
+        if not self._waking:  # once for all that come in this round of the loop: a thread costs more than a job
+            self._waking = True
+            self._loop.call_soon(self._wake)
         try:
             return await future
         except asyncio.CancelledError:
@@ -75,9 +78,11 @@ class Preparer:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _wake(self) -> None:
-        if self._jobs and self._active < self._threads and self._ahead < self._most_ahead:
-            self._active += 1
-            self._pool.submit(self._work)
+        self._waking = False
+        if self._ahead < self._most_ahead:
+            for _ in range(min(self._threads - self._active, len(self._jobs))):
+                self._active += 1
+                self._pool.submit(self._work)
 
     def _work(self) -> None:
         """Until no job is left, or enough is prepared. Runs on a thread."""

@@ -1,6 +1,7 @@
 """What must stand before the first record is taken: policies, Kafka's topics and rights, models."""
 
 import asyncio
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from worker.stream.publisher import Publisher
 from worker.stream.source import Source
 
 log = structlog.get_logger(__name__)
+
+_YOUNG_OBJECTS = 20_000  # allocations between two collections of the youngest objects; Python's own is 700
 
 # Settings, and what takes a line of progress -> guards. Runs on a thread.
 LoadGuards = Callable[[Settings, Callable[[str], None]], Sequence[Guard]]
@@ -51,6 +54,7 @@ async def start(settings: Settings, load: LoadGuards) -> Started:
             log.warning("this model is a stand-in: its verdicts say nothing about the content", model=model.id)
     publisher = Publisher(settings)
     await publisher.start()
+    _spare_the_garbage_collector()
     return Started(Moderator(guards, ModeratorOptions.of(settings)), policies, Source(settings), publisher)
 
 
@@ -64,3 +68,14 @@ async def _check_kafka(settings: Settings) -> None:
     )
     if faults:
         raise KafkaNotReady(faults)
+
+
+def _spare_the_garbage_collector() -> None:
+    """Leaves the loaded libraries and models out of every later collection, and collects young objects less often.
+
+    An event is some fifty short-lived objects: by default every tenth event or so would set off a collection, and some
+    of these would walk through all of torch.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
