@@ -173,3 +173,10 @@ def test_closing_waits_for_the_running_batch_and_cancels_the_queued() -> None:
     go_on.set()
     closing.join(5)
     assert running.result(0)[0].score == 0.5
+
+
+def test_a_guard_may_say_itself_that_its_device_is_lost() -> None:
+    guard = raising("bad", DeviceLost("the remote guard is gone"))
+    with pytest.raises(DeviceLost, match="the remote guard is gone"):
+        judge_all(guard, checks("good", "bad", "good"))
+    assert len(guard.batches) == 1

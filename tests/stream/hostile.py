@@ -169,7 +169,7 @@ def _images() -> Iterator[Hostile]:
         ("fake", b"\x89PNG\r\n\x1a\n" + bytes(200)),
         ("fake", b"\xff\xd8\xff\xe0" + bytes(200)),
         ("bomb", _bomb(30_000, 30_000)),
-        ("bomb", _bomb(2**31 - 1, 1)),
+        ("bomb", _bomb(2**31 - 1, 2**31 - 1)),
         ("bomb", _bomb(4001, 4000)),
         ("no pixels", _bomb(0, 7)),
         ("other format", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
@@ -276,12 +276,13 @@ def _base64_picture(size: tuple[int, int]) -> str:
 
 
 def _bomb(width: int, height: int) -> bytes:
-    """A PNG of one bit a pixel that is small as a file, and whole where it is not absurd."""
+    """A PNG of one bit a pixel that is small as a file, and whole unless its size is absurd."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    size = min((width // 8 + 1) * height, 120_000_000)
+    size = (width // 8 + 1) * height
+    size = size if size < 200_000_000 else 0
     packer = zlib.compressobj(1)
     body = b"".join(packer.compress(bytes(1 << 20)) for _ in range(size >> 20)) + packer.flush()
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)

@@ -60,18 +60,16 @@ def _check_verdict(rig: Rig, record: Any, sent: Sent) -> None:
 def _check_dead_letter(rig: Rig, record: Any, sent: Sent, original: Headers) -> None:
     assert (record.key(), record.value()) == (KEY, BROKEN)
     assert record.headers()[: len(original)] == list(original)
-    added = {name: value.decode() for name, value in record.headers()[len(original) :]}
-    types = _schema("dead-letter-headers")["properties"]
-    causes = {name: int(text) if types[name]["type"] == "integer" else text for name, text in added.items()}
+    causes = {name: value.decode() for name, value in record.headers()[len(original) :]}
     _validate(causes, "dead-letter-headers")
     assert causes["moderation-error-type"] == "not_json"
     assert causes["moderation-error-stage"] == "read"
     assert "never quoted" not in causes["moderation-error-message"]
     assert causes["moderation-source-topic"] == rig.input_topic
-    assert causes["moderation-source-partition"] == sent.partition
-    assert causes["moderation-source-offset"] == sent.offset
-    assert causes["moderation-source-timestamp"] == sent.timestamp
-    assert causes["moderation-replay-count"] == 0
+    assert causes["moderation-source-partition"] == str(sent.partition)
+    assert causes["moderation-source-offset"] == str(sent.offset)
+    assert causes["moderation-source-timestamp"] == str(sent.timestamp)
+    assert causes["moderation-replay-count"] == "0"
 
 
 def _schema(name: str) -> dict[str, Any]:

@@ -18,11 +18,13 @@ from worker.moderation.moderator import Moderator, ModeratorOptions
 from worker.policy.store import PolicyStore
 from worker.settings import STAND_IN, settings_of_values
 
-MODELS = {
+SETTINGS = {
     "llama_guard_model": STAND_IN,
     "prompt_guard_model": STAND_IN,
     "torch_threads": 1,
     "max_record_bytes": LARGEST,
+    "max_windows": 4,  # so that the largest texts do not take most of the time
+    "max_images": 2,
 }
 CAUSES = ("moderation-error-type", "moderation-error-message", "moderation-error-stage")
 
@@ -32,7 +34,7 @@ async def test_hostile_records_have_an_outcome_each_and_harm_nobody(rig: Rig) ->
     hostile = hostile_records([sample.value or b"" for sample in good])
     pairs = list(zip(good, hostile, strict=True))
     records = [(each.key, each.value, ()) for pair in pairs for each in pair]
-    with rig.worker(command=REAL, **MODELS) as worker:
+    with rig.worker(command=REAL, **SETTINGS) as worker:
         sent = await asyncio.to_thread(produce, rig.bootstrap, rig.input_topic, records)
         alone = await _judged_alone(good)
         async with rig.outcomes() as outcomes:
@@ -57,7 +59,7 @@ def _good_samples() -> list[Sample]:
 
 async def _judged_alone(good: Sequence[Sample]) -> list[dict[str, Any]]:
     """The verdicts on the good events without anything hostile near."""
-    settings = settings_of_values(MODELS)
+    settings = settings_of_values(SETTINGS)
     moderator = Moderator(await asyncio.to_thread(load_guards, settings), ModeratorOptions.of(settings))
     try:
         judge = LineJudge(moderator, PolicyStore.of(settings), source="alone")

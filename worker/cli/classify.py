@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from worker.cli.context import settings_of
+from worker.policy.store import PolicyStore
 from worker.settings import STAND_IN, Settings
 
 _STDIO = Path("-")
@@ -39,16 +40,26 @@ def classify(
     settings = settings_of(
         context, **({"llama_guard_model": STAND_IN, "prompt_guard_model": STAND_IN} if stand_in else {})
     )
+    policies = _policies(settings, policy)
     with contextlib.ExitStack() as files:
         try:
-            out = sys.stdout.buffer if output == _STDIO else files.enter_context(output.open("wb"))
             lines, size = _lines(source, text, files)
+            if output.exists() and text is None and source.exists() and output.samefile(source):
+                raise typer.BadParameter(f"{output} is the input, which would be overwritten")
+            out = sys.stdout.buffer if output == _STDIO else files.enter_context(output.open("wb"))
         except OSError as error:
             raise typer.BadParameter(str(error)) from None
-        malformed = asyncio.run(_classify(settings, lines, size, out, policy))
+        malformed = asyncio.run(_classify(settings, policies, lines, size, out, policy))
     if malformed:
         typer.echo(f"{malformed} lines could not be judged; their lines say why", err=True)
         raise typer.Exit(1)
+
+
+def _policies(settings: Settings, named: str | None) -> PolicyStore:
+    policies = PolicyStore.of(settings)
+    if named is not None and named not in policies.names:
+        raise typer.BadParameter(f"no policy {named!r}; known are {', '.join(policies.names)}")
+    return policies
 
 
 def _lines(source: Path, text: list[str] | None, files: contextlib.ExitStack) -> tuple[Iterable[bytes], int | None]:
@@ -64,16 +75,17 @@ def _lines(source: Path, text: list[str] | None, files: contextlib.ExitStack) ->
 
 
 async def _classify(
-    settings: Settings, lines: Iterable[bytes], size: int | None, out: BinaryIO, policy: str | None
+    settings: Settings,
+    policies: PolicyStore,
+    lines: Iterable[bytes],
+    size: int | None,
+    out: BinaryIO,
+    policy: str | None,
 ) -> int:
     from worker.guards.loading import load_guards
     from worker.moderation.lines import LineJudge, without_line_ends
     from worker.moderation.moderator import Moderator, ModeratorOptions
-    from worker.policy.store import PolicyStore
 
-    policies = PolicyStore.of(settings)
-    if policy is not None and policy not in policies.names:
-        raise typer.BadParameter(f"no policy {policy!r}; known are {', '.join(policies.names)}")
     with _progress(size) as progress:
         task = progress.add_task("loading models", total=size)
         moderator = Moderator(await asyncio.to_thread(load_guards, settings), ModeratorOptions.of(settings))

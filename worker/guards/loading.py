@@ -147,6 +147,7 @@ def _prepare_torch(settings: Settings) -> str:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # a worker's standard error is its log
+    transformers_logging.set_verbosity_error()  # and in its own form
     if settings.torch_threads:
         torch.set_num_threads(settings.torch_threads)
     name = settings.device

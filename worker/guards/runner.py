@@ -37,6 +37,8 @@ def judge_all(guard: Guard, checks: Sequence[Check]) -> list[Finding]:
             raise RuntimeError(f"{guard.name} gave {len(findings)} findings for {len(checks)} checks")
         return findings
     except Exception as error:
+        if isinstance(error, DeviceLost):
+            raise
         if _is_device_lost(error):
             raise DeviceLost(f"{guard.name}: {_first_line(error)}") from error
         alone = _fault(guard, checks[0], error) if len(checks) == 1 else None
