@@ -2,14 +2,9 @@
 
 import asyncio
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -17,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from tests.stream.foreign import produce
-from tests.stream.rig import Outcomes, Rig, chat_event, metric, new_rig, probe, until
+from tests.stream.rig import Outcomes, Rig, chat_event, metric, new_rig
 from worker.contract.record import header
 from worker.exit_codes import ExitCode
 from worker.local.kafka import LocalKafka
@@ -262,79 +257,3 @@ async def _no_lag(rig: Rig) -> None:
     async with asyncio.timeout(30):
         while any((await rig.lag()).values()):  # noqa: ASYNC110  # another process commits
             await asyncio.sleep(0.1)
-
-
-# -- ends -------------------------------------------------------------------------------------------------------------
-
-
-async def test_a_lost_device_ends_the_worker_and_its_events_come_again(rig: Rig) -> None:
-    # What cannot be read is finished at once: behind the others, it must not be committed before them.
-    values = [*map(chat_event, ("hello",) * 30), chat_event("LOSE-THE-DEVICE"), *(b"not JSON",) * 60]
-    slow = {"FAKE_DELAY": "0.5", "commit_interval_seconds": 0.02}
-    async with rig.outcomes() as outcomes:
-        with rig.worker("first", **slow) as first:
-            await rig.ready(first)
-            ids = await rig.send([(None, value) for value in values])
-            assert await asyncio.to_thread(first.wait, 60) == ExitCode.CRASH
-        committed = await rig.committed()
-        await outcomes.until(lambda seen: seen.counts["dead_letter"] > 0)
-        await outcomes.read()
-        unanswered = set(ids) - outcomes.ids.keys()
-        assert unanswered
-        for each in unanswered:
-            partition, offset = rig.places[each]
-            assert offset >= committed[partition], "an unanswered event was committed"
-        with rig.worker("second", FAKE_HARMLESS="LOSE-THE-DEVICE"):
-            await outcomes.until_answered(ids, seconds=120)
-        assert outcomes.ids.keys() == set(ids)
-
-
-async def test_a_guard_that_hangs_ends_at_the_drain_deadline_and_its_event_is_not_committed(rig: Rig) -> None:
-    with rig.worker("hangs", drain_seconds=6) as worker:
-        await rig.ready(worker)
-        await rig.send([(b"k", chat_event("HANG"))])
-        await until(lambda: "the fake guard hangs" in worker.log.read_text())
-        worker.signal(signal.SIGTERM)
-        await until(lambda: probe(worker, "/readyz")[0] != 200)
-        status, body = await asyncio.to_thread(probe, worker, "/readyz")
-        assert (status, body["phase"]) == (503, "draining"), "readiness falls long before the process ends"
-        assert await asyncio.to_thread(worker.wait) == ExitCode.DRAIN_DEADLINE
-    assert set((await rig.committed()).values()) == {0}
-
-
-async def test_missing_topics_end_the_start_with_a_line_that_names_them_and_the_remedy(rig: Rig) -> None:
-    with rig.worker("lost", input_topic="no-such-input", safe_topic="no-such-output") as worker:
-        assert await asyncio.to_thread(worker.wait, 120) == ExitCode.CONFIG
-    lines = [line for line in worker.log.read_text().splitlines() if json.loads(line)["level"] == "error"]
-    assert len(lines) == 1, lines
-    for topic in ("no-such-input", "no-such-output"):
-        assert f"topic {topic} does not exist: create it with `moderation-worker topics create`" in lines[0]
-    assert "Traceback" not in worker.log.read_text()
-
-
-@pytest.mark.parametrize(
-    ("variable", "value", "told"),
-    [
-        ("MODERATION_MAX_IN_FLIGHT_EVENTS", "0", "setting max_in_flight_events (MODERATION_MAX_IN_FLIGHT_EVENTS)"),
-        ("MODERATION_POLICIES_FILE", "/no/such/file.toml", "cannot read the policies file /no/such/file.toml"),
-    ],
-)
-def test_settings_that_cannot_be_used_end_the_start_with_a_line_that_names_them(
-    variable: str, value: str, told: str, tmp_path: Path
-) -> None:
-    environment = _without_settings() | {variable: value, "MODERATION_WEB_PORT": "0", "PYTHONPATH": str(Path.cwd())}
-    ended = subprocess.run(
-        [sys.executable, "-m", "worker", "run"],
-        env=environment,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert ended.returncode == ExitCode.CONFIG
-    assert told in ended.stderr
-    assert "Traceback" not in ended.stderr
-
-
-def _without_settings() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if not key.startswith("MODERATION_")}
