@@ -2,7 +2,8 @@
 
 The guards know no chance: "bomb" is S9, "ignore" is an attack. FAKE_DELAY is the seconds that a batch takes. Words in a
 text that do something to the worker: "LOSE-THE-DEVICE" raises what ends the process, "HANG" never returns,
-"BREAK" raises for this check alone. FAKE_HARMLESS names one of them that does nothing.
+"BREAK" raises for this check alone. FAKE_HARMLESS names one of them that does nothing. FAKE_LOAD_SECONDS is the time
+that loading takes.
 """
 
 import os
@@ -35,6 +36,10 @@ def _says(text: str, word: str) -> bool:
 
 
 def _guards(_settings: Settings, _say: Callable[[str], None]) -> Sequence[Guard]:
+    if "FAKE_LOAD_SECONDS" in os.environ:
+        sys.stderr.write("the fake models load\n")
+        sys.stderr.flush()
+        time.sleep(float(os.environ["FAKE_LOAD_SECONDS"]))
     delay = float(os.environ.get("FAKE_DELAY", "0"))
     return fake_llama_guard(_content, delay), fake_prompt_guard(lambda text: 0.99 if "ignore" in text else 0.01)
 

@@ -51,6 +51,15 @@ async def test_a_guard_that_hangs_ends_at_the_drain_deadline_and_its_event_is_no
     assert set((await rig.committed()).values()) == {0}
 
 
+async def test_a_stop_while_the_models_load_does_not_wait_for_them(rig: Rig) -> None:
+    with rig.worker("loads", FAKE_LOAD_SECONDS="600") as worker:
+        await until(lambda: "the fake models load" in worker.log.read_text())
+        status, body = await asyncio.to_thread(probe, worker, "/readyz")
+        assert (status, body["phase"]) == (503, "loading")
+        worker.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(worker.wait, 60) == ExitCode.OK
+
+
 async def test_missing_topics_end_the_start_with_a_line_that_names_them_and_the_remedy(rig: Rig) -> None:
     with rig.worker("lost", input_topic="no-such-input", safe_topic="no-such-output") as worker:
         assert await asyncio.to_thread(worker.wait, 120) == ExitCode.CONFIG

@@ -29,6 +29,7 @@ from worker.stream.start import LoadGuards, Started, start
 log = structlog.get_logger(__name__)
 
 _COMMIT_BEFORE_REVOKE_SECONDS = 5.0
+_STOP_WHILE_LOADING_SECONDS = 2.0  # nothing is in flight yet
 
 
 class _Work:
@@ -116,6 +117,8 @@ class Pipeline(faust.Service):  # type: ignore[misc]
     async def on_stop(self) -> None:
         """Takes nothing more, finishes what has started, commits, leaves the group."""
         if self._parts is None:
+            if self.failure is None:  # models are still loading, on a thread that cannot be stopped
+                end_process_in(_STOP_WHILE_LOADING_SECONDS, ExitCode.OK)
             return
         failed = self.crashed or self.failure is not None  # mode marks every service when one of them crashes
         self.health.phase = Phase.FAILED if failed else Phase.DRAINING
