@@ -121,6 +121,9 @@ class Settings(BaseSettings):
     torch_threads: int = Field(default=0, ge=0)
     """CPU threads of torch; 0 leaves it to torch."""
 
+    prefix_cache_bytes: int = Field(default=1024 * MiB, ge=0)
+    """Most bytes on the device for what Llama Guard's prompts of a policy have in common; 0 computes each prompt whole."""
+
     # Content ---------------------------------------------------------------------------------------------------------
     window_tokens: int = Field(default=4096, ge=64)
     """Most tokens of the judged message in one Llama Guard prompt; longer ones are judged in overlapping windows."""

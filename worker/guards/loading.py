@@ -116,6 +116,7 @@ def _load_llama_guard(resolved: ResolvedModel, settings: Settings, device: str) 
         max_image_bytes=settings.max_image_bytes,
         max_image_pixels=settings.max_image_pixels,
         image_hosts=settings.image_hosts,
+        prefix_cache_bytes=settings.prefix_cache_bytes,
     )
     with _refusing(resolved, "llama_guard"):
         return LlamaGuard.load(resolved.path, resolved.model, device=device, dtype=settings.dtype, options=options)

@@ -36,3 +36,6 @@ BATCH_BUDGET_TOKENS = Counter(
     "moderation_batch_budget_tokens", "Tokens that the judged batches could have held.", ["guard"]
 )
 FAULTS = Counter("moderation_faults", "Findings without a trustworthy score.", ["guard", "fault"])
+PROMPTS_WITHOUT_PREFIX = Counter(
+    "moderation_prompts_without_prefix", "Llama Guard prompts that did not begin as their policy's prompts do."
+)

@@ -1,57 +1,22 @@
 """The guard says what the release's own code says: `generate(do_sample=False)`, one conversation at a time."""
 
-import random
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 from transformers import AutoProcessor, Llama4ForConditionalGeneration
 
+from tests.guards.llama_guard.sampling import Sample, differences, questions, samples
 from worker.guards.guard import Fault, Finding
 from worker.guards.llama_guard.guard import LlamaGuard
 from worker.guards.llama_guard.one_pass import Question
-from worker.guards.llama_guard.prompts import Prompts, PromptTurn
 from worker.policy.taxonomy import CATEGORY_KEYS
 from worker.standins import weights_dir
-from worker.standins.corpus import conversation
 
 pytestmark = pytest.mark.models
 
 UNSAFE = re.compile(r"\n\nunsafe\n(S(?:[1-9]|1[0-4])(?:,S(?:[1-9]|1[0-4]))*)(<\|eot\|>)?")
-
-
-@dataclass(frozen=True)
-class Sample:
-    chat: list[dict[str, Any]]
-    excluded: list[str]
-
-    @property
-    def turns(self) -> list[PromptTurn]:
-        return [
-            PromptTurn(
-                message["role"],
-                message["content"][-1]["text"],
-                tuple(part["image"] for part in message["content"][:-1]),
-            )
-            for message in self.chat
-        ]
-
-
-def samples(count: int, seed: int = 3) -> list[Sample]:
-    rng = random.Random(seed)
-    drawn = []
-    for number in range(count):
-        chat = conversation(
-            rng,
-            "assistant" if number % 3 == 2 else "user",
-            pictures=rng.randint(1, 3) if number % 4 == 1 else 0,
-            earlier=2 * (number % 2),
-        )
-        excluded = rng.sample(CATEGORY_KEYS, rng.randint(1, 5)) if number % 5 == 3 else []
-        drawn.append(Sample([message.as_chat() for message in chat], excluded))
-    return drawn
 
 
 def released_answer(model: Any, processor: Any, sample: Sample) -> str | tuple[str, ...]:
@@ -86,22 +51,6 @@ def answered(finding: Finding) -> str | tuple[str, ...]:
     assert finding.score is not None
     assert (finding.score >= 0.5) == bool(finding.categories)
     return finding.categories or "safe"
-
-
-def differences(one: list[Finding], other: list[Finding]) -> float:
-    worst = 0.0
-    for mine, theirs in zip(one, other, strict=True):
-        assert (mine.fault, mine.categories) == (theirs.fault, theirs.categories)
-        if mine.score is not None and theirs.score is not None:
-            worst = max(worst, abs(mine.score - theirs.score))
-        for key, score in mine.category_scores.items():
-            worst = max(worst, abs(score - theirs.category_scores[key]))
-    return worst
-
-
-def questions(processor: Any, drawn: list[Sample]) -> list[Question]:
-    prompts = Prompts(processor)
-    return [Question(prompts.render(sample.turns, sample.excluded)) for sample in drawn]
 
 
 def in_batches(guard: LlamaGuard, asked: list[Question], rows: int) -> list[Finding]:

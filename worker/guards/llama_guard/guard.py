@@ -18,6 +18,7 @@ from worker.guards.llama_guard.image_fetcher import ImageFetcher
 from worker.guards.llama_guard.images import ImageLimits, ImageReader, MiB
 from worker.guards.llama_guard.one_pass import OnePass, Question
 from worker.guards.llama_guard.planner import PlanLimits, Planner
+from worker.guards.llama_guard.prefix_cache import PrefixCache, probes_of
 from worker.guards.llama_guard.prompts import Prompts, PromptTurn
 from worker.guards.llama_guard.windows import WindowSize
 from worker.guards.turns import turns_of
@@ -44,6 +45,7 @@ class LlamaGuardOptions:
     max_image_tiles: int | None = None  # an image is cut into, besides its overview; None: as the checkpoint says
     image_hosts: tuple[str, ...] = ()  # from which https image URLs are fetched
     image_fetch_seconds: float = 10.0
+    prefix_cache_bytes: int = 1 << 30  # of keys and values on the device; 0: every prompt is computed whole
 
 
 class LlamaGuard:
@@ -93,7 +95,8 @@ class LlamaGuard:
         fetcher = ImageFetcher(options.image_hosts, options.image_fetch_seconds) if options.image_hosts else None
         reader = ImageReader(ImageLimits(options.max_image_bytes, options.max_image_pixels), fetcher)
         planner = Planner(prompts, reader, _plan_limits(options, prompts))
-        return cls(planner, OnePass(weights, tokens, processor.tokenizer.pad_token_id), model)
+        prefixes = PrefixCache(weights, probes_of(prompts), options.prefix_cache_bytes)
+        return cls(planner, OnePass(weights, tokens, processor.tokenizer.pad_token_id, prefixes), model)
 
     def prepare(self, event: ChatEvent, policy: Policy) -> Preparation:
         """The prompts of an event, a check each. Thread-safe.

@@ -2,10 +2,11 @@
 
 Attention is causal, so an unsafe answer up to its first number can be appended to every prompt at once:
 
-    [pad ... prompt] "\\n\\n" "unsafe" "\\n" "S"
+    [pad ... prefix, from the cache] [pad ... rest of the prompt] "\\n\\n" "unsafe" "\\n" "S"
 
-The logits of the last five columns say what `generate` would have said at each of them: at the prompt's end and at
-"\\n\\n" they are the verdict, at "S" the first category. Only unsafe rows go on, for further categories.
+A mask over both parts and explicit positions make the padding invisible. The logits of the last five columns say what
+`generate` would have said at each of them: at the prompt's end and at "\\n\\n" they are the verdict, at "S" the first
+category. Only unsafe rows go on, for further categories.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from transformers import DynamicCache
 
 from worker.guards.guard import Fault, Finding
 from worker.guards.llama_guard.answer import MOST_CATEGORIES, AnswerTokens
+from worker.guards.llama_guard.prefix_cache import PrefixCache, stacked
 from worker.guards.llama_guard.prompts import Prompt
 from worker.policy.taxonomy import CATEGORY_KEYS
 
@@ -53,14 +55,14 @@ class _Row:
 class OnePass:
     """Answers questions with a Llama 4 model. Belongs to one thread."""
 
-    def __init__(self, model: Any, tokens: AnswerTokens, pad: int) -> None:
-        self._model, self._tokens, self._pad = model.eval(), tokens, pad
+    def __init__(self, model: Any, tokens: AnswerTokens, pad: int, prefixes: PrefixCache) -> None:
+        self._model, self._tokens, self._pad, self._prefixes = model.eval(), tokens, pad, prefixes
         self._appended = torch.tensor(tokens.appended, dtype=torch.int32)
         self._numbers = torch.tensor(tokens.numbers, device=model.device)
 
     def cost(self, prompt: Prompt) -> int:
-        """The tokens that the model computes for a prompt."""
-        return len(prompt) + len(self._appended)
+        """The tokens that the model computes for a prompt, as far as is known."""
+        return len(prompt) - self._prefixes.known_tokens(prompt) + len(self._appended)
 
     @torch.inference_mode()
     def judge(self, questions: Sequence[Question]) -> list[Finding]:
@@ -70,16 +72,18 @@ class OnePass:
         """
         if not questions:
             return []
-        ids, mask = self._pad_left([question.prompt.ids for question in questions])
+        prefixes = [self._prefixes.of(question.prompt) for question in questions]
+        cache, known = stacked(prefixes, self._model.config.get_text_config())
+        rests = [question.prompt.ids[length:] for question, length in zip(questions, known.tolist(), strict=True)]
+        ids, mask = self._pad_left(rests, known)
         tiles = [question.prompt.pixels for question in questions if question.prompt.pixels is not None]
         positions = (mask.cumsum(1) - 1).clamp(min=0)
-        cache = DynamicCache(config=self._model.config.get_text_config())
         logits = self._model(
             input_ids=ids,
             # In the rows' order: image features are scattered over the image tokens row by row.
             pixel_values=torch.cat(tiles).to(self._model.device, self._model.dtype) if tiles else None,
             attention_mask=mask,
-            position_ids=positions,
+            position_ids=positions[:, -ids.shape[1] :],
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=len(self._appended) + 1,
@@ -91,15 +95,18 @@ class OnePass:
             self._continue([rows[number] for number in live], cache, mask[live], positions[live, -1] + 1)
         return [row.finding() for row in rows]
 
-    def _pad_left(self, prompts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Prompts [n each] -> ids and mask [rows, longest + 4]: every row ends in the same column."""
-        lengths = torch.tensor([len(prompt) for prompt in prompts])
-        width = int(lengths.max()) + len(self._appended)
-        ids = torch.full((len(prompts), width), self._pad, dtype=torch.int64)
-        for row, prompt in enumerate(prompts):
-            ids[row, width - len(self._appended) - len(prompt) :] = torch.cat([prompt, self._appended])
-        mask = torch.arange(width)[None] >= (width - len(self._appended) - lengths)[:, None]
-        return ids.to(self._model.device), mask.long().to(self._model.device)
+    def _pad_left(self, rests: Sequence[Tensor], known: Tensor) -> tuple[Tensor, Tensor]:
+        """Rests of prompts [n each] behind prefixes of `known` [rows] tokens -> ids [rows, longest rest + 4] and mask
+        [rows, longest prefix + longest rest + 4]: every row ends in the same column, and so does every prefix."""
+        lengths = torch.tensor([len(rest) for rest in rests]) + len(self._appended)
+        width, prefix_width = int(lengths.max()), int(known.max())
+        ids = torch.full((len(rests), width), self._pad, dtype=torch.int64)
+        for row, rest in enumerate(rests):
+            ids[row, width - int(lengths[row]) :] = torch.cat([rest, self._appended])
+        in_prefix = torch.arange(prefix_width)[None] >= (prefix_width - known)[:, None]
+        in_rest = torch.arange(width)[None] >= (width - lengths)[:, None]
+        mask = torch.cat([in_prefix, in_rest], 1).long()
+        return ids.to(self._model.device), mask.to(self._model.device)
 
     def _read(self, logits: Tensor, wanted_from: Sequence[float]) -> list[_Row]:
         """Logits [rows, 5, vocabulary] -> a row each, with its first category where the score reaches `wanted_from`."""
