@@ -122,7 +122,7 @@ class Settings(BaseSettings):
     """CPU threads of torch; 0 leaves it to torch."""
 
     prefix_cache_bytes: int = Field(default=1024 * MiB, ge=0)
-    """Most bytes on the device for what Llama Guard's prompts of a policy have in common; 0 computes each prompt whole."""
+    """Most bytes on the device for what a policy's Llama Guard prompts have in common; 0 computes each prompt whole."""
 
     # Content ---------------------------------------------------------------------------------------------------------
     window_tokens: int = Field(default=4096, ge=64)
