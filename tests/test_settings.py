@@ -303,3 +303,16 @@ def test_what_kubernetes_says_of_a_service_named_moderation_is_no_setting(
 ) -> None:
     monkeypatch.setenv(variable, value)
     assert load_settings()
+
+
+@pytest.mark.parametrize("servers", ["kafka", "kafka:abc", "a:1,b", ":9092", "http://a:1"])
+def test_bootstrap_servers_that_are_no_addresses_are_refused(monkeypatch: pytest.MonkeyPatch, servers: str) -> None:
+    monkeypatch.setenv("MODERATION_BOOTSTRAP_SERVERS", servers)
+    with pytest.raises(SettingsError, match=r"MODERATION_BOOTSTRAP_SERVERS.*is not host:port"):
+        load_settings()
+
+
+@pytest.mark.parametrize("servers", ["kafka:9092", "a:1, b:2", "[::1]:9092", "127.0.0.1:9092"])
+def test_addresses_of_all_kinds_are_taken(monkeypatch: pytest.MonkeyPatch, servers: str) -> None:
+    monkeypatch.setenv("MODERATION_BOOTSTRAP_SERVERS", servers)
+    assert load_settings().bootstrap_servers == servers

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 ENV_PREFIX = "MODERATION_"
@@ -21,6 +21,8 @@ CONFIG_VARIABLE = "MODERATION_CONFIG"
 _OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "MODERATION_TEST_KAFKA"})
 
 _SERVICE_LINK = re.compile(r".*_(SERVICE_(HOST|PORT(_.*)?)|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)")
+
+_ADDRESS = re.compile(r"([^\s:\[\]]+|\[[0-9a-fA-F:]+\]):\d{1,5}")
 
 STAND_IN = "stand-in"
 
@@ -86,8 +88,8 @@ class Settings(BaseSettings):
     """Seconds without the input topic after which the worker ends."""
     stuck_after_seconds: float = Field(default=120.0, gt=0)
     """Seconds with work in flight and nothing finished after which /healthz turns red."""
-    max_record_bytes: int = Field(default=8 * MiB, ge=MiB)
-    """Largest record to publish; at most the topics' max.message.bytes."""
+    max_record_bytes: int = Field(default=1_000_000, ge=10_000)
+    """Largest record to publish, in bytes; a little below the output topics' max.message.bytes."""
 
     # Batches ---------------------------------------------------------------------------------------------------------
     llama_guard_batch_tokens: int = Field(default=16384, ge=256)
@@ -163,6 +165,14 @@ class Settings(BaseSettings):
         if isinstance(hosts, str):
             values = {**values, "image_hosts": [host.strip() for host in hosts.split(",") if host.strip()]}
         return values
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _are_addresses(cls, servers: str) -> str:
+        for server in servers.split(","):
+            if not _ADDRESS.fullmatch(server.strip()):
+                raise ValueError(f"{server.strip()!r} is not host:port")
+        return servers
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":

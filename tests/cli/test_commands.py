@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,26 @@ def test_a_broker_that_does_not_answer_is_named(runner: CliRunner, monkeypatch: 
     result = runner.invoke(app, ["topics", "check"])
     assert result.exit_code == ExitCode.FAILED
     assert f"broker {nobody} cannot be reached" in result.stderr
+
+
+def test_a_broker_that_does_not_answer_is_named_when_topics_are_to_be_created(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = f"127.0.0.1:{free_ports(1)[0]}"
+    monkeypatch.setenv("MODERATION_BOOTSTRAP_SERVERS", nobody)
+    result = runner.invoke(app, ["topics", "create"])
+    assert result.exit_code == ExitCode.CONFIG
+    assert f"no topic can be created on {nobody}" in result.stderr
+
+
+def test_topics_that_take_smaller_records_than_may_be_published_are_named(
+    runner: CliRunner, topics: Callable[..., str], kafka: LocalKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODERATION_BOOTSTRAP_SERVERS", kafka.bootstrap_servers)
+    for setting in ("INPUT", "SAFE", "UNSAFE", "REVIEW", "DEAD_LETTER"):
+        monkeypatch.setenv(f"MODERATION_{setting}_TOPIC", topics(config={"max.message.bytes": "1048588"}))
+    assert runner.invoke(app, ["topics", "check"]).exit_code == 0, "the defaults fit Kafka's own"
+    monkeypatch.setenv("MODERATION_MAX_RECORD_BYTES", "2000000")
+    result = runner.invoke(app, ["topics", "check"])
+    assert result.exit_code == ExitCode.FAILED
+    assert result.stderr.count("takes records of at most 1048588 bytes, and max_record_bytes is 2000000") == 4

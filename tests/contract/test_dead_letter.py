@@ -100,10 +100,18 @@ def test_a_tombstone_stays_one() -> None:
 
 def test_a_value_too_large_is_left_out_and_said_so() -> None:
     letter = DeadLetter.of(InputRecord(headers=(("own", b"1"),)), CAUSE)
-    light = letter.without_value()
+    light = letter.smaller()
     assert light.value == b""  # not None: that would be a tombstone
-    assert light.error_type == letter.error_type
+    assert (light.key, light.error_type) == (letter.key, letter.error_type)
     assert list(light.headers) == [*letter.headers, ("moderation-value-left-out", b"true")]
+
+
+def test_where_key_and_headers_are_too_large_as_well_the_cause_and_the_place_are_left() -> None:
+    lightest = DeadLetter.of(InputRecord(headers=(("own", b"1"),)), CAUSE).smaller().smaller()
+    assert (lightest.key, lightest.value) == (None, b"")
+    assert {name for name, _ in lightest.headers} == RESERVED
+    with pytest.raises(ValueError, match="nothing is left"):
+        lightest.smaller()
 
 
 def test_that_a_value_was_left_out_cannot_be_forged() -> None:

@@ -45,7 +45,7 @@ def dead_letter(offset: int) -> Output:
 
 @pytest.fixture
 def tally() -> Tally:
-    sent = Tally(OUTCOME_OF)
+    sent = Tally(OUTCOME_OF, wanted=3)
     for offset in range(3):
         sent.sent_record(record_id(offset), Sample("prompt", None, b"", Label.SAFE), at=1.0)
     return sent
@@ -78,4 +78,11 @@ def test_what_answers_nothing_that_was_sent_is_told_apart(tally: Tally) -> None:
 
 
 def test_it_does_not_hold_with_nothing_sent() -> None:
-    assert not Tally(OUTCOME_OF).holds
+    assert not Tally(OUTCOME_OF, wanted=0).holds
+
+
+def test_it_does_not_hold_with_not_everything_sent() -> None:
+    tally = Tally(OUTCOME_OF, wanted=2)
+    tally.sent_record(record_id(0), Sample("prompt", None, b""), at=1.0)
+    tally.seen(verdict(0), at=2)
+    assert not tally.holds

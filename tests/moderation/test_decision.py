@@ -227,3 +227,17 @@ def test_the_order_of_the_guards_does_not_matter() -> None:
     for score, attack in product([0.1, 0.5, 0.9], repeat=2):
         answers = [answer(LLAMA_GUARD, [unsafe(score, "S1")]), answer(PROMPT_GUARD, [Finding(attack)])]
         assert decide(answers, BAND).label is decide(answers[::-1], BAND).label
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        Finding(1.5, ("S1",), {"S1": 0.5}),
+        Finding(0.9, ("S1",), {"S1": float("nan")}),
+        Finding(0.9, ("S15",), {"S15": 0.5}),
+    ],
+)
+def test_a_finding_that_makes_no_sense_is_reviewed_and_leaves_nothing_in_the_verdict(odd: Finding) -> None:
+    decision = judged([odd])
+    assert (decision.label, decision.reasons) == (Label.REVIEW, (Reason.UNPARSEABLE,))
+    assert (decision.unsafe_score, decision.violated_categories, decision.category_scores) == (None, (), {})

@@ -93,7 +93,18 @@ async def test_a_verdict_says_all_that_there_is_to_say() -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [0.0, 0.9, Finding(0.9, ("S1",), {"S1": 0.5}), Finding(None, fault=Fault.TOO_LARGE), float("nan")],
+    [
+        0.0,
+        0.9,
+        Finding(0.9, ("S1",), {"S1": 0.5}),
+        Finding(None, fault=Fault.TOO_LARGE),
+        float("nan"),
+        float("inf"),
+        1.5,
+        -0.1,
+        Finding(0.9, ("S1",), {"S1": 1.5}),
+        Finding(0.9, ("S15",), {"S15": 0.5}),
+    ],
 )
 async def test_every_verdict_is_as_its_schema_says(answer: float | Finding) -> None:
     verdict = await judged(
@@ -260,3 +271,8 @@ def test_the_options_come_from_the_settings() -> None:
 def test_the_origin_of_a_record_is_its_coordinates() -> None:
     assert ORIGIN.source == Source(topic="chat.events", partition=3, offset=812)
     assert ORIGIN.verdict_id == verdict_id_of("chat.events", 3, 812, 1_700_000_000_000)
+
+
+async def test_a_guard_whose_findings_would_be_overlooked_is_refused() -> None:
+    with pytest.raises(ValueError, match="'image_guard'"):
+        Moderator([FakeGuard("image_guard")], ModeratorOptions(batch_tokens={"llama_guard": 1}))

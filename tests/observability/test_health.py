@@ -43,6 +43,7 @@ def test_a_new_worker_loads_and_is_live_but_not_ready() -> None:
         (Phase.LOADING, True, False),
         (Phase.JOINING, True, False),
         (Phase.RUNNING, True, True),
+        (Phase.REBALANCING, True, False),
         (Phase.DRAINING, True, False),
         (Phase.FAILED, False, False),
     ],
@@ -124,3 +125,14 @@ def test_readiness_tells_the_partitions_and_a_spare_worker_is_ready(partitions: 
     worker.health.partitions = partitions
     report = worker.health.ready()
     assert (report.ok, report.why) == (True, f"{partitions} partitions assigned")
+
+
+def test_a_rebalance_that_others_hold_up_is_no_hang_of_ours_but_one_without_end_is() -> None:
+    worker = Worker()
+    worker.health.phase = Phase.REBALANCING
+    worker.clock.now += 300
+    assert worker.health.live().ok
+    worker.clock.now += 400
+    assert not worker.health.live().ok
+    worker.health.phase = Phase.RUNNING
+    assert worker.health.live().ok

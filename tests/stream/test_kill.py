@@ -1,5 +1,6 @@
 """What a worker's end in the middle of its work does: nothing is lost, and a graceful one repeats nothing."""
 
+import asyncio
 import signal
 from collections.abc import Iterable
 from uuid import UUID
@@ -64,4 +65,20 @@ async def test_workers_that_join_and_leave_repeat_nothing(rig: Rig) -> None:
                 await outcomes.until(lambda seen: len(seen.records) >= EVENTS // 2)
                 assert first.stop() == ExitCode.OK
                 await _answered(outcomes, ids)
+        assert set(outcomes.ids.values()) == {1}
+
+
+async def test_a_malformed_record_at_the_end_does_not_make_a_stop_finish_everything_before_it(rig: Rig) -> None:
+    values = [*_events(300), *((b"key", b"not JSON") for _ in range(8))]
+    slow = {"FAKE_DELAY": "0.5", "llama_guard_batch_tokens": 256, "drain_seconds": 12, "prepare_threads": 1}
+    async with rig.outcomes() as outcomes:
+        with rig.worker("first", **slow) as first:
+            await rig.ready(first)
+            ids = await rig.send(values)
+            await outcomes.until(lambda seen: len(seen.records) > 0)
+            assert await asyncio.to_thread(first.stop) == ExitCode.OK, "nor may it miss its deadline"
+        await outcomes.read()
+        assert len(outcomes.ids) < len(ids), "it finished everything"
+        with rig.worker("second"):
+            await outcomes.until_answered(ids)
         assert set(outcomes.ids.values()) == {1}

@@ -210,3 +210,36 @@ def test_in_whatever_order_records_finish_the_end_never_passes_an_unfinished_one
     unfinished = [entry.offset for entry in entries if not entry.done]
     before = [place for place in places if not unfinished or place < unfinished[0]]
     assert progress.to_commit() == ({"a": before[-1] + 1} if before else {})
+
+
+# -- what costs nothing waits for those before it
+
+
+def test_it_is_told_when_all_before_it_have_started() -> None:
+    told: list[int] = []
+    first, second, third = taken(owning("a"), 5, 6, 9)
+    third.when_all_before_started(lambda: told.append(9))
+    second.started = True
+    assert told == []
+    first.started = True
+    assert told == [9]
+    third.started = True
+    assert told == [9], "once"
+
+
+def test_the_first_one_is_told_at_once() -> None:
+    told: list[int] = []
+    first, second = taken(owning("a"), 5, 6)
+    first.when_all_before_started(lambda: told.append(5))
+    assert told == [5]
+    first.started = True
+    second.when_all_before_started(lambda: told.append(6))
+    assert told == [5, 6]
+
+
+def test_partitions_do_not_wait_for_each_other() -> None:
+    progress, told = owning("a", "b"), []
+    taken(progress, 1, partition="a")
+    (other,) = taken(progress, 2, partition="b")
+    other.when_all_before_started(lambda: told.append(2))
+    assert told == [2]

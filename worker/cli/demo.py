@@ -1,5 +1,6 @@
 """`moderation-worker demo`: the main job on a real Kafka."""
 
+import signal
 from typing import Annotated
 
 import typer
@@ -25,8 +26,11 @@ def demo(
     from worker.local.workers import WorkerDied
 
     console = Console(highlight=False)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left running
     try:
         holds = run_demo(DemoOptions(bootstrap, keep, seed), console)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
     except (WorkerDied, TimeoutError) as error:
         typer.echo(f"the demo failed: {error or 'the workers did not get ready in time'}", err=True)
         raise typer.Exit(1) from None

@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 
 from worker.cli.context import settings_of
+from worker.exit_codes import ExitCode
 
 topics_app = typer.Typer(help="Create and check the worker's topics.", no_args_is_help=True)
 
+_KAFKAS_DEFAULT_LIMIT = 1_048_588  # bytes
 _TWO_WEEKS_MS = str(14 * 24 * 3600 * 1000)
 
 
@@ -23,20 +25,26 @@ def create(
     ] = 1,
 ) -> None:
     """Create the topics of the settings that do not exist yet. Those that exist are left as they are."""
+    from aiokafka.errors import KafkaError
+
     from worker.stream.connection import security_of
     from worker.stream.topics import TopicSpec, create_topics
 
     settings = settings_of(context)
-    largest = {"max.message.bytes": str(settings.max_record_bytes + 65_536)}
+    largest = {"max.message.bytes": str(max(_KAFKAS_DEFAULT_LIMIT, settings.max_record_bytes + 65_536))}
     specs = [
         TopicSpec(name, partitions, replication_factor, largest)
         for name in (settings.input_topic, settings.safe_topic, settings.unsafe_topic, settings.review_topic)
     ]
     kept_longer = {**largest, "retention.ms": _TWO_WEEKS_MS}
     specs.append(TopicSpec(settings.dead_letter_topic, partitions, replication_factor, kept_longer))
-    results = asyncio.run(
-        create_topics(specs, bootstrap_servers=settings.bootstrap_servers, security=security_of(settings))
-    )
+    try:
+        results = asyncio.run(
+            create_topics(specs, bootstrap_servers=settings.bootstrap_servers, security=security_of(settings))
+        )
+    except (KafkaError, TimeoutError) as error:
+        typer.echo(f"no topic can be created on {settings.bootstrap_servers}: {error or 'no answer in time'}", err=True)
+        raise typer.Exit(ExitCode.CONFIG) from None
     for result in results:
         typer.echo(str(result), err=result.topic is None)
     if any(result.topic is None for result in results):
@@ -46,19 +54,9 @@ def create(
 @topics_app.command()
 def check(context: typer.Context) -> None:
     """Check what `run` will need: a broker that answers, the topics, and the rights to read and write them."""
-    from worker.stream.connection import security_of
-    from worker.stream.preflight import preflight
+    from worker.stream.checks import kafka_faults
 
-    settings = settings_of(context)
-    faults = asyncio.run(
-        preflight(
-            bootstrap_servers=settings.bootstrap_servers,
-            security=security_of(settings),
-            group=settings.group,
-            reads=[settings.input_topic],
-            writes=settings.output_topics,
-        )
-    )
+    faults = asyncio.run(kafka_faults(settings_of(context)))
     for fault in faults:
         typer.echo(str(fault), err=True)
     if faults:

@@ -1,7 +1,7 @@
 """Dead letter: an input record that could not be judged, kept with its bytes and the cause."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker.contract.errors import Unjudgeable
 from worker.contract.headers import RESERVED, VALUE_LEFT_OUT, DeadLetterHeaders
@@ -14,6 +14,7 @@ _MOST_MESSAGE = 1000  # characters
 class DeadLetter:
     """A record that could not be judged: its key, value and headers as they came, and the cause in further headers."""
 
+    key: bytes | None
     value: bytes | None
     headers: Headers
     error_type: str
@@ -32,11 +33,18 @@ class DeadLetter:
             replay_count=str(_replays(record)),
         )
         kept = [(name, value) for name, value in record.headers if name not in RESERVED]
-        return cls(record.value, [*kept, *own.to_kafka()], cause.error_type)
+        return cls(record.key, record.value, [*kept, *own.to_kafka()], cause.error_type)
 
-    def without_value(self) -> "DeadLetter":
-        """The same with an empty value, for a record too large to be published again; its place is in the headers."""
-        return DeadLetter(b"", [*self.headers, (VALUE_LEFT_OUT, b"true")], self.error_type)
+    def smaller(self) -> "DeadLetter":
+        """The same with less in it, for a record too large to be published again: first without its value, then with
+        the cause and the record's place alone. Raises ValueError where nothing is left to leave out."""
+        left_out = (VALUE_LEFT_OUT, b"true")
+        if left_out not in self.headers:
+            return replace(self, value=b"", headers=[*self.headers, left_out])
+        own = [(name, value) for name, value in self.headers if name in RESERVED]
+        if len(own) == len(self.headers):
+            raise ValueError("nothing is left to leave out")
+        return replace(self, key=None, headers=own)
 
 
 def _replays(record: Record) -> int:

@@ -107,14 +107,16 @@ async def _stream(
 ) -> Tally:
     await _all_ready(workers, view)
     view.say(f"sending {len(samples)} chat events to {settings.input_topic}")
-    tally = Tally(_outcomes(settings))
-    async with _consumer(settings) as consumer, asyncio.TaskGroup() as group:
-        reading = group.create_task(_read(consumer, tally))
-        sending = group.create_task(_send(settings, samples, tally))
-        with view.live(tally, workers, len(samples)) as refresh:
-            await _until_complete(tally, len(samples), workers, refresh)
-        sending.cancel()
-        reading.cancel()
+    tally = Tally(_outcomes(settings), wanted=len(samples))
+    async with _consumer(settings) as consumer:
+        moving = [asyncio.create_task(_read(consumer, tally)), asyncio.create_task(_send(settings, samples, tally))]
+        try:
+            with view.live(tally, workers, len(samples)) as refresh:
+                await _until_complete(tally, workers, moving, refresh)
+        finally:
+            for task in moving:
+                task.cancel()
+            await asyncio.wait(moving)
     return tally
 
 
@@ -185,12 +187,15 @@ async def _note(confirmed: Awaitable[RecordMetadata], sent: _Sent, tally: Tally)
 
 
 async def _until_complete(
-    tally: Tally, wanted: int, workers: Sequence[WorkerProcess], refresh: Callable[[], None]
+    tally: Tally, workers: Sequence[WorkerProcess], moving: Sequence["asyncio.Task[None]"], refresh: Callable[[], None]
 ) -> None:
     answered, since = -1, time.monotonic()
-    while len(tally.sent) < wanted or tally.missing:
+    while len(tally.sent) < tally.wanted or tally.missing:
         for worker in workers:
             worker.check()
+        for task in moving:
+            if task.done():
+                task.result()  # raises what went wrong in it
         await asyncio.sleep(0.2)
         await asyncio.to_thread(refresh)
         if len(tally.outcomes) != answered:

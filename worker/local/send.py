@@ -5,6 +5,7 @@ import asyncio
 import uuid
 from collections.abc import Sequence
 from typing import Annotated, Any
+from uuid import UUID
 
 import orjson
 import typer
@@ -13,7 +14,9 @@ from rich.console import Console
 
 from worker.contract.record import Record, header
 from worker.contract.verdict import verdict_id_of
+from worker.local.tally import id_of_dead_letter
 from worker.settings import Settings, load_settings
+from worker.stream.connection import security_of
 
 
 def send(
@@ -41,8 +44,9 @@ def _event(texts: Sequence[str], tenant: str | None) -> dict[str, Any]:
 
 
 async def _send_and_wait(settings: Settings, event: dict[str, Any], seconds: float) -> dict[str, Any]:
-    outputs = AIOKafkaConsumer(*settings.output_topics, bootstrap_servers=settings.bootstrap_servers)
-    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap_servers)
+    connection = {"bootstrap_servers": settings.bootstrap_servers, **security_of(settings)}
+    outputs = AIOKafkaConsumer(*settings.output_topics, **connection)
+    producer = AIOKafkaProducer(**connection)
     await outputs.start()
     await producer.start()
     try:
@@ -51,18 +55,21 @@ async def _send_and_wait(settings: Settings, event: dict[str, Any], seconds: flo
             where = await producer.send_and_wait(
                 settings.input_topic, orjson.dumps(event), event["conversation_id"].encode()
             )
-            wanted = str(verdict_id_of(where.topic, where.partition, where.offset, where.timestamp))
+            wanted = verdict_id_of(where.topic, where.partition, where.offset, where.timestamp)
             async for record in outputs:
                 if (answer := _answer(record, wanted)) is not None:
                     return answer
-            raise TimeoutError
+            raise TimeoutError  # the consumer was stopped
     finally:
         await producer.stop()
         await outputs.stop()
 
 
-def _answer(record: Record, wanted: str) -> dict[str, Any] | None:
-    if (header(record.headers, "ce_id") or b"").decode() != wanted:
+def _answer(record: Record, wanted: UUID) -> dict[str, Any] | None:
+    if header(record.headers, "moderation-error-type") is not None:
+        causes = {name: (value or b"").decode() for name, value in record.headers if name.startswith("moderation-")}
+        return causes if id_of_dead_letter(record) == wanted else None
+    if header(record.headers, "ce_id") != str(wanted).encode():
         return None
     answer: dict[str, Any] = orjson.loads(record.value or b"null")
     return answer

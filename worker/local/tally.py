@@ -27,6 +27,7 @@ class Tally:
     """Input records by their verdict id, and the outcomes that were seen for each."""
 
     outcome_of: Mapping[str, str]  # output topic -> outcome
+    wanted: int  # input records that are to be sent
     sent: dict[UUID, _Sent] = field(default_factory=dict)
     outcomes: dict[UUID, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
@@ -45,7 +46,7 @@ class Tally:
         """An output record was read. False: its input record is not known to be sent yet; tell again later."""
         outcome = self.outcome_of[record.topic]
         verdict = None if outcome == DEAD_LETTER else orjson.loads(record.value or b"")
-        record_id = _dead_letter_id(record) if verdict is None else UUID(verdict["verdict_id"])
+        record_id = id_of_dead_letter(record) if verdict is None else UUID(verdict["verdict_id"])
         if record_id not in self.sent:
             return False
         if record_id in self.outcomes:
@@ -80,7 +81,8 @@ class Tally:
     @property
     def holds(self) -> bool:
         """in = safe + unsafe + review + dead letters, by id, each exactly once."""
-        return bool(self.sent) and self.missing == 0 and self.repeated == 0 and self.unknown == 0
+        all_sent = len(self.sent) == self.wanted > 0
+        return all_sent and self.missing == 0 and self.repeated == 0 and self.unknown == 0
 
     def latency(self, share: float) -> float | None:
         """A percentile of the latencies, in seconds."""
@@ -88,7 +90,9 @@ class Tally:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
 
 
-def _dead_letter_id(record: Record) -> UUID:
+def id_of_dead_letter(record: Record) -> UUID:
+    """The id that a verdict on the input record of a dead letter would have had."""
+
     def text(name: str) -> str:
         return (header(record.headers, f"moderation-source-{name}") or b"").decode()
 

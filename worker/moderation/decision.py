@@ -1,16 +1,17 @@
 """Findings x policy -> label and reasons: a pure function, and the only place where a label is made."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from worker.contract.verdict import Label, Reason
 from worker.guards.guard import Finding, Preparation
 from worker.policy.policy import Policy
+from worker.policy.taxonomy import CATEGORY_KEYS
 
 LLAMA_GUARD = "llama_guard"
 PROMPT_GUARD = "prompt_guard"
 
+_KNOWN_KEYS = frozenset(CATEGORY_KEYS)
 _SEVERITY = {Label.SAFE: 0, Label.REVIEW: 1, Label.UNSAFE: 2}
 
 
@@ -40,13 +41,8 @@ def decide(answers: Sequence[GuardAnswer], policy: Policy) -> Decision:
     """The decision on an event. The most severe reason gives the label; what cannot be trusted goes to review, never
     to safe."""
     votes: dict[Reason, Label] = {}
-    content = [finding for answer in answers if answer.guard == LLAMA_GUARD for finding in answer.findings]
-    attacks = [finding for answer in answers if answer.guard == PROMPT_GUARD for finding in answer.findings]
-    for finding in (finding for answer in answers for finding in answer.findings):
-        if finding.fault is not None:
-            votes[Reason(finding.fault.value)] = Label.REVIEW
-        elif finding.score is None or not 0 <= finding.score <= 1:  # NaN, too, is in no order
-            votes[Reason.UNPARSEABLE] = Label.REVIEW
+    content = _trusted(LLAMA_GUARD, answers, votes)
+    attacks = _trusted(PROMPT_GUARD, answers, votes)
     if not all(answer.preparation.complete for answer in answers):
         votes[Reason.INCOMPLETE_COVERAGE] = Label.REVIEW
 
@@ -68,14 +64,33 @@ def decide(answers: Sequence[GuardAnswer], policy: Policy) -> Decision:
     )
 
 
+def _trusted(guard: str, answers: Sequence[GuardAnswer], votes: dict[Reason, Label]) -> list[tuple[float, Finding]]:
+    """A guard's findings with their scores. One that cannot be trusted is left out, and votes for review."""
+    trusted = []
+    for finding in (finding for answer in answers if answer.guard == guard for finding in answer.findings):
+        if finding.fault is not None:
+            votes[Reason(finding.fault.value)] = Label.REVIEW
+        elif finding.score is None or not _is_sound(finding):
+            votes[Reason.UNPARSEABLE] = Label.REVIEW
+        else:
+            trusted.append((finding.score, finding))
+    return trusted
+
+
+def _is_sound(finding: Finding) -> bool:
+    scores = (finding.score, *finding.category_scores.values())
+    known = set(finding.categories).union(finding.category_scores) <= _KNOWN_KEYS
+    return known and all(score is not None and 0 <= score <= 1 for score in scores)  # NaN, too, is in no order
+
+
 def _judge_content(
-    findings: Sequence[Finding], policy: Policy, votes: dict[Reason, Label]
+    findings: Sequence[tuple[float, Finding]], policy: Policy, votes: dict[Reason, Label]
 ) -> tuple[tuple[str, ...], dict[str, float]]:
     """Votes on Llama Guard's windows. Returns the union of the categories that the policy wants, and their highest
     scores."""
     scores: dict[str, float] = {}
-    for finding in findings:
-        if finding.score is None or (reason := _reason_of(finding.score, policy)) is None:
+    for score, finding in findings:
+        if (reason := _reason_of(score, policy)) is None:
             continue
         if not finding.categories:  # unsafe without a category is not the guard's grammar
             votes[Reason.UNPARSEABLE] = Label.REVIEW
@@ -96,6 +111,5 @@ def _reason_of(score: float, policy: Policy) -> Reason | None:
     return Reason.LLAMA_GUARD if score >= policy.unsafe_threshold else None
 
 
-def _highest(findings: Sequence[Finding]) -> float | None:
-    scores = (finding.score for finding in findings if finding.score is not None)
-    return max((score for score in scores if not math.isnan(score)), default=None)
+def _highest(findings: Sequence[tuple[float, Finding]]) -> float | None:
+    return max((score for score, _ in findings), default=None)

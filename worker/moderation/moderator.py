@@ -77,6 +77,9 @@ class Moderator:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        for guard in guards:
+            if guard.name not in options.batch_tokens:  # its findings would be overlooked, and that means safe
+                raise ValueError(f"no batch budget and no rule of decision for a guard named {guard.name!r}")
         self._options, self._clock, self._now = options, clock, now
         self._device = DeviceThread()
         most_ahead = _BATCHES_AHEAD * sum(options.batch_tokens[guard.name] for guard in guards)

@@ -12,6 +12,7 @@ class Phase(StrEnum):
     LOADING = "loading"  # models on their way
     JOINING = "joining"  # no assignment yet
     RUNNING = "running"
+    REBALANCING = "rebalancing"  # partitions were taken away, and the group has not said yet which are ours now
     DRAINING = "draining"  # takes nothing more, finishes what has started
     FAILED = "failed"
 
@@ -29,10 +30,11 @@ class Health:
     """What liveness and readiness follow from. Times are seconds on `clock`."""
 
     _POLL_SECONDS = 30.0  # without a poll for this long, the event loop hangs
+    _REBALANCE_SECONDS = 600.0  # another member may hold the group up for as long as it drains; none for this long
 
     def __init__(self, stuck_after: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._stuck_after, self._clock = stuck_after, clock
-        self._phase = Phase.LOADING
+        self._phase, self._since = Phase.LOADING, clock()
         self.partitions = 0
         self._polled = self._finished = clock()
         self._in_flight = 0
@@ -46,7 +48,7 @@ class Health:
     def phase(self, phase: Phase) -> None:
         if phase is Phase.RUNNING:
             self._polled = self._finished = self._clock()  # the time before, of loading models, say, does not count
-        self._phase = phase
+        self._phase, self._since = phase, self._clock()
 
     def polled(self, in_flight: int) -> None:
         """The intake came around."""
@@ -63,6 +65,8 @@ class Health:
         """Whether the process should go on living."""
         if self.phase is Phase.FAILED:
             return Report(False, self.phase, "something unexpected happened; the process is ending")
+        if self.phase is Phase.REBALANCING and (since := self._clock() - self._since) > self._REBALANCE_SECONDS:
+            return Report(False, self.phase, f"the group has been rebalancing for {since:.0f} s")
         if self.phase is not Phase.RUNNING:
             return Report(True, self.phase, f"the worker is {self.phase}")
         since_poll, since_finish = self._clock() - self._polled, self._clock() - self._finished

@@ -1,6 +1,7 @@
 """The Faust app that hosts the worker: `faust -A worker.stream.app worker` and `moderation-worker run` both start
 it."""
 
+import os
 import socket
 import tempfile
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from worker.guards.loading import load_guards
 from worker.observability.health import Report
 from worker.observability.logs import configure_logs
-from worker.settings import Settings, load_settings
+from worker.settings import Settings, SettingsError, load_settings
 from worker.stream.pipeline import Pipeline
 from worker.stream.start import LoadGuards
 
@@ -38,14 +39,14 @@ def create_app(settings: Settings, load: LoadGuards = load_guards) -> faust.App:
     class Host(faust.App):  # type: ignore[misc]
         BootStrategy = Boot
 
-    port = settings.web_port or _free_port(settings.web_host)
+    port = _port(settings)
     app = Host(
         settings.group,
         broker="kafka://" + settings.bootstrap_servers.replace(",", ";"),
         store="memory://",
         env_prefix="MODERATION_FAUST_",  # else Faust's own environment variables override these arguments
         # Faust makes this directory at its start, by default in the working directory, which may be read-only.
-        datadir=Path(tempfile.gettempdir()) / "moderation-worker",
+        datadir=Path(tempfile.gettempdir()) / f"moderation-worker-{os.getuid()}",
         web_host=settings.web_host,
         web_bind=settings.web_host,
         web_port=port,
@@ -83,9 +84,14 @@ def _answer(report: Report) -> web.Response:
     return web.json_response(body, status=200 if report.ok else 503)
 
 
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
+def _port(settings: Settings) -> int:
+    """The port to serve on. Raises SettingsError where it is taken: found now, it is one line instead of a crash."""
+    with socket.socket(socket.AF_INET6 if ":" in settings.web_host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.web_host, settings.web_port))
+        except OSError as error:
+            raise SettingsError(f"setting web_port: cannot listen on port {settings.web_port}: {error}") from None
         port: int = probe.getsockname()[1]
         return port
 

@@ -9,6 +9,7 @@ from worker.exit_codes import ExitCode
 from worker.guards.errors import ModelRefused, ModelUnavailable
 from worker.policy.store import PolicyError
 from worker.settings import SettingsError
+from worker.stream import last_resort
 from worker.stream.start import KafkaNotReady
 
 log = structlog.get_logger(__name__)
@@ -29,6 +30,9 @@ def host(app: faust.App) -> ExitCode:
         worker.execute_from_commandline()
     except SystemExit as end:
         ended_well = not end.code
+    finally:
+        if not app.pipeline.loading:  # else the thread that loads would keep the process
+            last_resort.not_needed()
     failure = app.pipeline.failure
     if isinstance(failure, _CONFIG_ERRORS):
         return ExitCode.CONFIG

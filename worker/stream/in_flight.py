@@ -21,7 +21,8 @@ class InFlight:
     @staticmethod
     def size_of(record: Record) -> int:
         """Bytes that a record is counted as."""
-        return _OVERHEAD + len(record.value or b"") + len(record.key or b"")
+        headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+        return _OVERHEAD + len(record.value or b"") + len(record.key or b"") + headers
 
     @property
     def room(self) -> int:

@@ -23,12 +23,11 @@ from worker.stream.key_order import KeyOrder, Turn
 from worker.stream.last_resort import CRASH_SECONDS, end_process_in
 from worker.stream.progress import Entry, Progress
 from worker.stream.publisher import Outcome, Publisher, count
-from worker.stream.source import Source
+from worker.stream.source import COMMIT_SECONDS, Source
 from worker.stream.start import LoadGuards, Started, start
 
 log = structlog.get_logger(__name__)
 
-_COMMIT_BEFORE_REVOKE_SECONDS = 5.0
 _STOP_WHILE_LOADING_SECONDS = 2.0  # nothing is in flight yet
 
 
@@ -59,12 +58,20 @@ class Pipeline(faust.Service):  # type: ignore[misc]
         self.health = Health(settings.stuck_after_seconds)
         self.failure: BaseException | None = None
         self._parts: Started | None = None
+        self._tasks: list[asyncio.Future[None]] = []
+
+    @property
+    def loading(self) -> bool:
+        """Whether the models are still on their way, on a thread that cannot be stopped."""
+        return self._parts is None and self.failure is None
 
     # -- the story of one record --------------------------------------------------------------------------------------
 
     async def _handle(self, work: _Work) -> None:
         record = work.record
         outcome = await self._outcome_of(work)
+        if isinstance(outcome, DeadLetter):
+            await self._earlier_ones_started(work)
         work.entry.started = True
         await work.turn.wait()
         if self.failure is not None:
@@ -72,11 +79,11 @@ class Pipeline(faust.Service):  # type: ignore[misc]
         if not work.entry.owner.live:
             metrics.STALE.inc()  # taken away while it was judged: the new owner publishes it
             return
-        confirmed = await self._publisher.send(outcome, record)
+        sent = await self._publisher.send(outcome, record)
         work.turn.leave()
-        await confirmed
+        await sent.confirmed
         self._progress.done(work.entry)
-        self._confirmed(work, outcome)
+        self._confirmed(work, sent.outcome)
 
     async def _outcome_of(self, work: _Work) -> Outcome:
         try:
@@ -85,6 +92,11 @@ class Pipeline(faust.Service):  # type: ignore[misc]
             return await self._moderator.judge(event, policy, Origin.of(work.record), work.arrived, work.entry)
         except Unjudgeable as cause:
             return DeadLetter.of(work.record, cause)
+
+    async def _earlier_ones_started(self, work: _Work) -> None:
+        reached = asyncio.Event()
+        work.entry.when_all_before_started(reached.set)
+        await reached.wait()
 
     def _confirmed(self, work: _Work, outcome: Outcome) -> None:
         count(outcome)
@@ -102,23 +114,25 @@ class Pipeline(faust.Service):  # type: ignore[misc]
         self._committing = asyncio.Lock()
         try:
             self._parts = await start(self.settings, self._load)
+            self._moderator: Moderator = self._parts.moderator
+            self._policies: PolicyStore = self._parts.policies
+            self._source: Source = self._parts.source
+            self._publisher: Publisher = self._parts.publisher
+            self.health.phase = Phase.JOINING
+            await self._source.start(self._assigned, self._revoked)
         except Exception as error:
             self.failure = error
+            self.health.phase = Phase.FAILED
             raise
-        self._moderator: Moderator = self._parts.moderator
-        self._policies: PolicyStore = self._parts.policies
-        self._source: Source = self._parts.source
-        self._publisher: Publisher = self._parts.publisher
-        self.health.phase = Phase.JOINING
-        await self._source.start(self._assigned, self._revoked)
-        self._intake_task = self.add_future(self._intake())
-        self._commit_task = self.add_future(self._commit_often())
+        self._tasks = [self.add_future(self._intake()), self.add_future(self._commit_often())]
 
     async def on_stop(self) -> None:
         """Takes nothing more, finishes what has started, commits, leaves the group."""
         if self._parts is None:
-            if self.failure is None:  # models are still loading, on a thread that cannot be stopped
+            if self.loading:
                 end_process_in(_STOP_WHILE_LOADING_SECONDS, ExitCode.OK)
+            else:
+                end_process_in(CRASH_SECONDS, ExitCode.CRASH)
             return
         failed = self.crashed or self.failure is not None  # mode marks every service when one of them crashes
         self.health.phase = Phase.FAILED if failed else Phase.DRAINING
@@ -126,11 +140,13 @@ class Pipeline(faust.Service):  # type: ignore[misc]
             end_process_in(CRASH_SECONDS, ExitCode.CRASH)
         else:
             end_process_in(self.settings.drain_seconds, ExitCode.DRAIN_DEADLINE)
-        self._intake_task.cancel()
+        for task in self._tasks[:1]:  # the intake; the commits go on
+            task.cancel()
         if not failed:
             await self._drain(self._progress.owned)
             await self._commit()
-        self._commit_task.cancel()
+        for task in self._tasks[1:]:
+            task.cancel()
         await self._source.stop()
         await self._publisher.stop()
         self._moderator.close()
@@ -178,11 +194,15 @@ class Pipeline(faust.Service):  # type: ignore[misc]
         work = self._running.pop(task)
         if task.cancelled():
             metrics.DROPPED.inc()
-        elif (error := task.exception()) is not None and self.failure is None:
+        elif (error := task.exception()) is not None and self.failure is None and not self._leaving_it(work):
             self._fail(error)  # at once: the key's next event must not overtake this one
             self._crashing = asyncio.ensure_future(super().crash(error))
         work.turn.leave()
         self._in_flight.finished(work.size)
+
+    def _leaving_it(self, work: _Work) -> bool:
+        """Whether a failure of this work is nobody's concern: it is another worker's by now, and we are stopping."""
+        return not work.entry.owner.live and self.health.phase is Phase.DRAINING
 
     # -- commits and rebalances ---------------------------------------------------------------------------------------
 
@@ -198,11 +218,11 @@ class Pipeline(faust.Service):  # type: ignore[misc]
 
     async def _commit(self) -> None:
         async with self._committing:
-            for partition in self._progress.owned:
-                if self._progress.idle(partition):
-                    position = await self._source.position(partition)
-                    if position is not None and self._progress.idle(partition):  # still, after the wait
-                        self._progress.moved_to(partition, position)
+            idle = [each for each in self._progress.owned if self._progress.idle(each)]
+            positions = await asyncio.gather(*map(self._source.position, idle))
+            for partition, position in zip(idle, positions, strict=True):
+                if position is not None and self._progress.idle(partition):  # still, after the wait
+                    self._progress.moved_to(partition, position)
             ends = self._progress.to_commit()
             if not ends:
                 return
@@ -213,15 +233,20 @@ class Pipeline(faust.Service):  # type: ignore[misc]
 
     def _assigned(self, partitions: Iterable[TopicPartition]) -> None:
         self._progress.assign(partitions)
-        self.health.partitions = len(self._progress.owned)
-        metrics.PARTITIONS.set(self.health.partitions)
-        if self.health.phase is Phase.JOINING:
+        self._count_partitions()
+        if self.health.phase in (Phase.JOINING, Phase.REBALANCING):
             self.health.phase = Phase.RUNNING
         log.info("partitions assigned", partitions=sorted(each.partition for each in self._progress.owned))
+
+    def _count_partitions(self) -> None:
+        self.health.partitions = len(self._progress.owned)
+        metrics.PARTITIONS.set(self.health.partitions)
 
     async def _revoked(self, partitions: Iterable[TopicPartition]) -> None:
         """Called before partitions go to another worker. The group waits for it."""
         gone = [each for each in partitions if each in self._progress.owned]
+        if self.health.phase is Phase.RUNNING:
+            self.health.phase = Phase.REBALANCING
         try:
             if gone and self.failure is None:
                 metrics.REBALANCES.inc()
@@ -238,13 +263,17 @@ class Pipeline(faust.Service):  # type: ignore[misc]
     async def _commit_and_forget(self, gone: list[TopicPartition]) -> None:
         try:
             if gone and self.failure is None:
-                async with asyncio.timeout(_COMMIT_BEFORE_REVOKE_SECONDS):
+                async with asyncio.timeout(COMMIT_SECONDS):
                     await self._commit()
         except TimeoutError:
             log.warning("no answer to the commit before the partitions went; the records come again")
         except Exception as error:  # aiokafka would only log it
             await self.crash(error)
         self._progress.revoke(gone)
+        self._count_partitions()
+        for task, work in self._running.items():
+            if not work.entry.owner.live:  # what was not finished in time: its new owner judges it
+                task.cancel()
 
     async def _drain(self, partitions: Iterable[TopicPartition]) -> None:
         """Gives back what has not started of these partitions and waits for the rest. Ends early when something

@@ -1,7 +1,7 @@
 """Which offsets may be committed: each partition's finished prefix. Pure: no Kafka, no clock."""
 
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
 P = TypeVar("P", bound=Hashable)
@@ -10,23 +10,50 @@ P = TypeVar("P", bound=Hashable)
 class Entry(Generic[P]):
     """One record on its way. It is a ticket: whoever begins the costly part of its work sets `started`."""
 
-    __slots__ = ("done", "offset", "owner", "started")
+    __slots__ = ("_started", "_then", "done", "offset", "owner")
 
     def __init__(self, owner: "PartitionProgress[P]", offset: int) -> None:
         self.owner, self.offset = owner, offset
-        self.started = False
         self.done = False
+        self._started = False
+        self._then: Callable[[], None] | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether it must be finished before its partition goes."""
+        return self._started
+
+    @started.setter
+    def started(self, value: bool) -> None:
+        self._started = value
+        self.owner.tell_next()
+
+    def when_all_before_started(self, then: Callable[[], None]) -> None:
+        """Calls `then` once, when every earlier record of the partition has started; now, where that is so.
+
+        For what costs nothing, such as a dead letter: were it finished before them, all of them would have to be
+        finished before the partition goes.
+        """
+        self._then = then
+        self.owner.tell_next()
+
+    def tell(self) -> None:
+        """Every earlier record has started."""
+        then, self._then = self._then, None
+        if then is not None:
+            then()
 
 
 class PartitionProgress(Generic[P]):
     """One partition during one assignment: records outstanding in offset order, and the end of the finished prefix."""
 
-    __slots__ = ("committed", "end", "live", "outstanding", "partition")
+    __slots__ = ("committed", "end", "live", "outstanding", "partition", "unstarted")
 
     def __init__(self, partition: P) -> None:
         self.partition = partition
         self.live = True  # False once the partition was taken away: nothing of it is published or committed any more
         self.outstanding: deque[Entry[P]] = deque()
+        self.unstarted: deque[Entry[P]] = deque()  # in offset order; may begin with some that have started since
         self.end: int | None = None  # the offset after the finished prefix
         self.committed: int | None = None
 
@@ -34,7 +61,15 @@ class PartitionProgress(Generic[P]):
         """A record was fetched. Offsets only grow."""
         entry = Entry(self, offset)
         self.outstanding.append(entry)
+        self.unstarted.append(entry)
         return entry
+
+    def tell_next(self) -> None:
+        """Tells the first record that has not started that it is the first."""
+        while self.unstarted and self.unstarted[0].started:
+            self.unstarted.popleft()
+        if self.unstarted:
+            self.unstarted[0].tell()
 
     def to_give_back(self) -> list[Entry[P]]:
         """The records at the end, after the last one that has started.

@@ -22,8 +22,17 @@ Outcome = Verdict | DeadLetter
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """What was handed to the producer: the outcome as it was published, and the broker's confirmation to come."""
+
+    outcome: Outcome
+    confirmed: Awaitable[object]
+
+
+@dataclass(frozen=True, slots=True)
 class _Out:
     topic: str
+    key: bytes | None
     value: bytes | None
     headers: Headers | KafkaHeaders
 
@@ -54,15 +63,14 @@ class Publisher:
         """Connects."""
         await self._producer.start()
 
-    async def send(self, outcome: Outcome, record: Record) -> Awaitable[object]:
-        """Hands an outcome to the producer, which keeps the order of hand-over. Await the result for the broker's
-        confirmation.
+    async def send(self, outcome: Outcome, record: Record) -> Sent:
+        """Hands an outcome to the producer, which keeps the order of hand-over.
 
         What is too large to publish shrinks rather than gets lost: a verdict loses the event it carries, then becomes
         a dead letter; a dead letter loses its value and keeps its headers, which say where the record is.
         """
         try:
-            return await self._hand_over(self._out(outcome, record), record.key)
+            return Sent(outcome, await self._hand_over(self._out(outcome, record)))
         except MessageSizeTooLargeError:
             smaller = _smaller(outcome, record)
             log.warning(
@@ -76,13 +84,14 @@ class Publisher:
 
     def _out(self, outcome: Outcome, record: Record) -> _Out:
         if isinstance(outcome, Verdict):
-            return _Out(self._topics[outcome.label], outcome.to_json(), verdict_headers(outcome, record.headers))
-        return _Out(self._dead_letters, outcome.value, outcome.headers)
+            headers = verdict_headers(outcome, record.headers)
+            return _Out(self._topics[outcome.label], record.key, outcome.to_json(), headers)
+        return _Out(self._dead_letters, outcome.key, outcome.value, outcome.headers)
 
-    async def _hand_over(self, out: _Out, key: bytes | None) -> Awaitable[object]:
+    async def _hand_over(self, out: _Out) -> Awaitable[object]:
         # The producer refuses a record with neither key nor value.
-        value = b"" if out.value is None and key is None else out.value
-        confirmed: Awaitable[object] = await self._producer.send(out.topic, value, key, headers=list(out.headers))
+        value = b"" if out.value is None and out.key is None else out.value
+        confirmed: Awaitable[object] = await self._producer.send(out.topic, value, out.key, headers=list(out.headers))
         return confirmed
 
 
@@ -96,9 +105,7 @@ def count(outcome: Outcome) -> None:
 
 def _smaller(outcome: Outcome, record: Record) -> Outcome:
     if isinstance(outcome, DeadLetter):
-        if outcome.value == b"":
-            raise RuntimeError("the headers of a dead letter alone are larger than max_record_bytes")
-        return outcome.without_value()
+        return outcome.smaller()
     if outcome.event is not None:
         return outcome.model_copy(update={"event": None})
     cause = Unjudgeable(

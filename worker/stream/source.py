@@ -17,6 +17,7 @@ log = structlog.get_logger(__name__)
 _NOWHERE = TopicPartition("__nowhere__", 0)
 _POLL_MS = 200
 _POSITION_SECONDS = 0.2
+COMMIT_SECONDS = 5.0  # for the coordinator to answer
 
 OnAssigned = Callable[[Iterable[TopicPartition]], None]
 OnRevoked = Callable[[Iterable[TopicPartition]], Awaitable[None]]
@@ -38,8 +39,10 @@ class Source:
 
     def __init__(self, settings: Settings) -> None:
         self.topic = settings.input_topic
-        # How long the group waits for us to give partitions back; aiokafka's default is the session timeout.
-        rebalance_seconds = settings.revoke_drain_seconds + 10
+        heartbeat = min(3.0, settings.session_timeout_seconds / 5)
+        # How long the group waits for us to give partitions back: to hear of it, to drain, to commit. aiokafka's
+        # default is the session time-out, which is another thing.
+        rebalance = heartbeat + settings.revoke_drain_seconds + COMMIT_SECONDS + 5
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.bootstrap_servers,
             group_id=settings.group,
@@ -47,8 +50,9 @@ class Source:
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             session_timeout_ms=int(settings.session_timeout_seconds * 1000),
-            heartbeat_interval_ms=int(settings.session_timeout_seconds * 200),
-            rebalance_timeout_ms=int(rebalance_seconds * 1000),
+            heartbeat_interval_ms=int(heartbeat * 1000),
+            rebalance_timeout_ms=int(rebalance * 1000),
+            request_timeout_ms=max(40_000, int((rebalance + 10) * 1000)),  # joining waits for the slowest member
             max_poll_interval_ms=300_000,
             fetch_max_bytes=8 << 20,
             max_partition_fetch_bytes=1 << 20,
@@ -86,9 +90,17 @@ class Source:
             return None
 
     async def commit(self, ends: dict[TopicPartition, int]) -> bool:
-        """Commits offsets; False where the group no longer counts us in: the records come again to their new owner."""
+        """Commits offsets; False where they were not taken: the group no longer counts us in and the records come again
+        to their new owner, or the coordinator does not answer and a later commit says the same or more.
+
+        aiokafka itself would try for ever, and a commit that outlives a rebalance could move an offset back.
+        """
         try:
-            await self._consumer.commit(ends)
+            async with asyncio.timeout(COMMIT_SECONDS):
+                await self._consumer.commit(ends)
+        except TimeoutError:
+            log.warning("no answer to a commit; it is tried again", seconds=COMMIT_SECONDS)
+            return False
         except (CommitFailedError, IllegalStateError) as error:
             log.warning("commit refused; the records come again", cause=str(error))
             return False

@@ -12,8 +12,8 @@ from worker.moderation.moderator import Moderator, ModeratorOptions
 from worker.observability import metrics
 from worker.policy.store import PolicyStore
 from worker.settings import Settings
-from worker.stream.connection import security_of
-from worker.stream.preflight import Fault, preflight
+from worker.stream.checks import kafka_faults
+from worker.stream.preflight import Fault
 from worker.stream.publisher import Publisher
 from worker.stream.source import Source
 
@@ -59,13 +59,7 @@ async def start(settings: Settings, load: LoadGuards) -> Started:
 
 
 async def _check_kafka(settings: Settings) -> None:
-    faults = await preflight(
-        bootstrap_servers=settings.bootstrap_servers,
-        security=security_of(settings),
-        group=settings.group,
-        reads=[settings.input_topic],
-        writes=settings.output_topics,
-    )
+    faults = await kafka_faults(settings)
     if faults:
         raise KafkaNotReady(faults)
 
