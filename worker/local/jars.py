@@ -21,7 +21,7 @@ MARKER = "complete.json"
 
 # Kafka's own dependencies hold log4j but no binding to it: without the second one, a broker that fails says nothing.
 POM = f"""\
-<project xmlns="http://maven.apache.org/POM/4.0.0">
+<project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>moderation-worker</groupId><artifactId>local-kafka</artifactId><version>1</version>
   <dependencies>
