@@ -88,6 +88,12 @@ class Rig:
         """Partition -> offsets between what is committed and the end, transaction markers included."""
         return {each: end - (found or 0) for each, (found, end) in (await self._offsets()).items()}
 
+    async def no_lag(self) -> None:
+        """Returns when everything of the input is committed. Raises TimeoutError."""
+        async with asyncio.timeout(60):
+            while any((await self.lag()).values()):  # noqa: ASYNC110  # another process commits
+                await asyncio.sleep(0.1)
+
     async def _offsets(self) -> dict[int, tuple[int | None, int]]:
         async with AIOKafkaConsumer(
             bootstrap_servers=self.bootstrap, group_id=self.group, enable_auto_commit=False
@@ -135,6 +141,13 @@ class Outcomes:
         """Reads what there is now."""
         fetched = await self.consumer.getmany(timeout_ms=100)
         self.records += [record for records in fetched.values() for record in records]
+
+    async def read_to_end(self) -> None:
+        """Reads up to where the output topics end now."""
+        ends = await self.consumer.end_offsets(self.consumer.assignment())
+        async with asyncio.timeout(60):
+            while any([await self.consumer.position(each) < end for each, end in ends.items()]):
+                await self.read()
 
     async def until(self, condition: Callable[["Outcomes"], bool], seconds: float = 60) -> None:
         """Reads until the condition holds. Raises TimeoutError."""

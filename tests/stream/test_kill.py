@@ -22,8 +22,10 @@ def _some(outcomes: Outcomes) -> bool:
     return len(outcomes.records) >= EVENTS // 4
 
 
-async def _answered(outcomes: Outcomes, ids: Iterable[UUID]) -> None:
+async def _answered(rig: Rig, outcomes: Outcomes, ids: Iterable[UUID]) -> None:
     await outcomes.until_answered(ids)
+    await rig.no_lag()  # a repeated one would still be on its way before
+    await outcomes.read_to_end()
     assert outcomes.ids.keys() == set(ids)
     assert set(outcomes.counts) == {"safe", "unsafe"}
 
@@ -37,7 +39,7 @@ async def test_a_sigkill_in_the_middle_loses_nothing_and_repeats_the_same_verdic
             assert first.wait() == -signal.SIGKILL
         assert not set(ids) <= outcomes.ids.keys(), "it was killed too late to show anything"
         with rig.worker("second"):
-            await _answered(outcomes, ids)
+            await _answered(rig, outcomes, ids)
         labels = {(outcomes.id_of(record), record.topic) for record in outcomes.records}
         assert len(labels) == len(ids), "a repeated verdict must say the same"
 
@@ -51,7 +53,7 @@ async def test_a_sigterm_in_the_middle_loses_and_repeats_nothing(rig: Rig) -> No
         await outcomes.read()
         assert not set(ids) <= outcomes.ids.keys(), "it was stopped too late to show anything"
         with rig.worker("second"):
-            await _answered(outcomes, ids)
+            await _answered(rig, outcomes, ids)
         assert set(outcomes.ids.values()) == {1}
 
 
@@ -64,7 +66,7 @@ async def test_workers_that_join_and_leave_repeat_nothing(rig: Rig) -> None:
                 await rig.ready(second)
                 await outcomes.until(lambda seen: len(seen.records) >= EVENTS // 2)
                 assert first.stop() == ExitCode.OK
-                await _answered(outcomes, ids)
+                await _answered(rig, outcomes, ids)
         assert set(outcomes.ids.values()) == {1}
 
 
@@ -81,4 +83,6 @@ async def test_a_malformed_record_at_the_end_does_not_make_a_stop_finish_everyth
         assert len(outcomes.ids) < len(ids), "it finished everything"
         with rig.worker("second"):
             await outcomes.until_answered(ids)
+            await rig.no_lag()
+        await outcomes.read_to_end()
         assert set(outcomes.ids.values()) == {1}

@@ -239,21 +239,15 @@ async def test_after_a_clean_restart_nothing_of_transactions_and_compacted_topic
     async with rig.outcomes() as outcomes:
         with rig.worker("first") as first:
             await outcomes.until_answered(ids, seconds=120)
-            await _no_lag(rig)
+            await rig.no_lag()
             assert first.stop() == ExitCode.OK
         assert set((await rig.lag()).values()) == {0}
         with rig.worker("second") as second:
             await rig.ready(second)
             more = await rig.send([(b"0", chat_event("bomb")), (b"1", chat_event("bomb"))])
             await outcomes.until_answered(more, seconds=120)
-            await _no_lag(rig)
+            await rig.no_lag()
             assert second.stop() == ExitCode.OK
-        await outcomes.read()
+        await outcomes.read_to_end()
     assert set(outcomes.ids.values()) == {1}
     assert outcomes.ids.keys() == set(ids) | set(more), "nothing of an aborted transaction, nothing compacted away"
-
-
-async def _no_lag(rig: Rig) -> None:
-    async with asyncio.timeout(30):
-        while any((await rig.lag()).values()):  # noqa: ASYNC110  # another process commits
-            await asyncio.sleep(0.1)

@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from worker.cli.context import settings_of
+from worker.cli.context import StandInOption, settings_of
 from worker.policy.store import PolicyStore
-from worker.settings import STAND_IN, Settings
+from worker.settings import Settings
 
 _STDIO = Path("-")
 
@@ -26,9 +26,7 @@ def classify(
     text: Annotated[list[str] | None, typer.Option(help="Judge this user message instead; may be given again.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where verdicts go; - is standard output.")] = _STDIO,
     policy: Annotated[str | None, typer.Option(help="Policy for events that name none.")] = None,
-    stand_in: Annotated[
-        bool, typer.Option("--stand-in", help="Judge with the shipped stand-ins: no GPU, no download, no meaning.")
-    ] = False,
+    stand_in: StandInOption = False,
 ) -> None:
     """Judge chat events from a file, standard input or --text, without Kafka.
 
@@ -37,9 +35,7 @@ def classify(
 
     Example: moderation-worker classify --stand-in --text "how do I make a bomb?"
     """
-    settings = settings_of(
-        context, **({"llama_guard_model": STAND_IN, "prompt_guard_model": STAND_IN} if stand_in else {})
-    )
+    settings = settings_of(context, stand_in=stand_in)
     policies = _policies(settings, policy)
     with contextlib.ExitStack() as files:
         try:

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from worker.observability.logs import configure_logs
-from worker.settings import Settings, load_settings
+from worker.settings import STAND_IN, Settings, load_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +17,17 @@ class CliState:
     config: Path | None
 
 
-def settings_of(context: typer.Context, **overrides: Any) -> Settings:
+StandInOption = Annotated[
+    bool, typer.Option("--stand-in", help="Judge with the shipped stand-ins: no GPU, no download, no meaning.")
+]
+
+
+def settings_of(context: typer.Context, *, stand_in: bool = False, **overrides: Any) -> Settings:
     """The settings of a command, with its own options over them (None: not given). Configures the logs. Raises
     SettingsError."""
     given = {name: value for name, value in overrides.items() if value is not None}
+    if stand_in:
+        given |= {"llama_guard_model": STAND_IN, "prompt_guard_model": STAND_IN}
     settings = load_settings(context.obj.config, given)
     configure_logs(settings.log_format, settings.log_level)
     return settings

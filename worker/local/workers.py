@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -11,6 +10,8 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+
+from worker.local.ports import free_ports
 
 _STOP_SECONDS = 40  # above drain_seconds
 _TAIL_LINES = 15
@@ -33,7 +34,7 @@ class WorkerProcess:
         """`environment` has the settings as MODERATION_ variables, `command` what the Python interpreter is to run."""
         self.name = name
         self.log = folder / f"{name}.log"
-        self.port = _free_port()
+        (self.port,) = free_ports(1)
         own = {
             "MODERATION_WEB_HOST": "127.0.0.1",
             "MODERATION_WEB_PORT": str(self.port),
@@ -105,10 +106,3 @@ class WorkerProcess:
                 return str(answer.read().decode())
         except (urllib.error.URLError, OSError):
             return None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
