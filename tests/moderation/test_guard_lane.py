@@ -1,85 +1,14 @@
 """A guard's lane: when batches leave, what is in them, and who gets which finding. The test holds the device."""
 
 import asyncio
-from collections.abc import Sequence
-from concurrent.futures import Future
 
 import pytest
 
 from tests.fakes import FakeGuard
+from tests.moderation.lane_rig import LONG, Lane, metric, scores, settle
 from worker.guards.guard import Check, Fault, Finding
 from worker.guards.runner import DeviceLost, DeviceThread
 from worker.moderation.guard_lane import GuardLane, PlainTicket
-
-LONG = 1000.0  # seconds of waiting for company that no test reaches
-
-
-class HandDevice:
-    """A device that judges when the test says so; the score of a check is its payload."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[Check]] = []
-        self.futures: list[Future[list[Finding]]] = []
-        self.sent = asyncio.Event()
-
-    def submit(self, guard: object, checks: Sequence[Check]) -> "Future[list[Finding]]":
-        self.batches.append(list(checks))
-        self.futures.append(Future())
-        self.sent.set()
-        return self.futures[-1]
-
-    @property
-    def payloads(self) -> list[list[float]]:
-        return [[check.payload for check in batch] for batch in self.batches]
-
-    async def land(self, number: int, error: Exception | None = None) -> None:
-        """The batch comes back."""
-        if error is None:
-            self.futures[number].set_result([Finding(check.payload) for check in self.batches[number]])
-        else:
-            self.futures[number].set_exception(error)
-        await settle()
-
-
-class HandClock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-async def settle() -> None:
-    """Lets everything that is ready run."""
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
-class Lane:
-    """A lane with its device and clock."""
-
-    def __init__(self, budget: int = 100, max_wait: float = LONG) -> None:
-        self.device, self.clock = HandDevice(), HandClock()
-        self.lane = GuardLane(
-            FakeGuard(),
-            self.device,  # type: ignore[arg-type]
-            batch_tokens=budget,
-            max_wait=max_wait,
-            clock=self.clock,
-        )
-
-    async def judge(
-        self, *checks: tuple[int, float], ticket: PlainTicket | None = None
-    ) -> "asyncio.Future[list[Finding]]":
-        """Queues an event's checks, each of (tokens, payload)."""
-        findings = self.lane.submit([Check(tokens, payload) for tokens, payload in checks], ticket or PlainTicket())
-        await settle()
-        return findings
-
-
-def scores(task: "asyncio.Future[list[Finding]]") -> list[float | None]:
-    return [finding.score for finding in task.result()]
-
 
 # -- when a batch leaves
 
@@ -107,7 +36,7 @@ async def test_the_wait_ends_by_itself() -> None:
     async with asyncio.timeout(10):
         await lane.device.sent.wait()
     assert lane.device.payloads == [[0.1, 0.2]]
-    await lane.device.land(0)
+    await lane.device.land()
     assert (scores(first), scores(second)) == ([0.1], [0.2])
 
 
@@ -132,39 +61,43 @@ async def test_a_batch_grows_while_the_guard_is_busy() -> None:
         lane.clock.now += 1
         await lane.judge((10, payload))
     assert lane.device.payloads == [[0.1]]
-    await lane.device.land(0)
+    await lane.device.land()
     assert lane.device.payloads == [[0.1], [0.2, 0.3, 0.4]]
 
 
-async def test_two_are_in_the_air_only_where_the_second_is_full_and_never_three() -> None:
+async def test_one_batch_is_on_the_device_one_in_its_queue_and_never_a_third() -> None:
     lane = Lane(budget=20, max_wait=0.0)
     await lane.judge((10, 0.1))
-    await lane.judge((10, 0.2))
-    assert len(lane.device.batches) == 1
-    await lane.judge((10, 0.3))
-    assert lane.device.payloads == [[0.1], [0.2, 0.3]]
-    await lane.judge(*[(10, 0.4)] * 6)
-    assert len(lane.device.batches) == 2
-    await lane.device.land(0)
-    assert len(lane.device.batches) == 3
-    await lane.device.land(1)
-    assert len(lane.device.batches) == 4
-    await lane.device.land(2)
-    assert len(lane.device.batches) == 5
-    assert [len(batch) for batch in lane.device.batches] == [1, 2, 2, 2, 2]
+    assert len(lane.device.boards) == 1
+    await lane.judge(*[(10, 0.2)] * 9)
+    for landed in range(5):
+        assert len(lane.device.boards) == landed + 2
+        await lane.device.land()
+    assert [len(batch) for batch in lane.device.batches] == [1, 2, 2, 2, 2, 1]
+    await lane.device.land()
+    assert len(lane.device.boards) == 6
 
 
-async def test_after_a_batch_landed_a_young_check_still_waits_for_company() -> None:
-    lane = Lane(budget=20, max_wait=0.005)
+async def test_a_check_that_came_while_the_guard_was_busy_waits_for_no_company() -> None:
+    lane = Lane(budget=20)
     await lane.judge((10, 0.1), (10, 0.2))
     await lane.judge((10, 0.3))
-    await lane.device.land(0)
-    assert len(lane.device.batches) == 1
-    lane.device.sent.clear()
-    lane.clock.now += 0.005
-    async with asyncio.timeout(10):
-        await lane.device.sent.wait()
-    assert lane.device.payloads[1:] == [[0.3]]
+    await lane.device.land()
+    assert lane.device.payloads == [[0.1, 0.2], [0.3]]
+    await lane.device.land()
+    alone = await lane.judge((10, 0.4))
+    assert len(lane.device.boards) == 2  # the guard is idle again
+    alone.cancel()
+
+
+async def test_a_batch_grows_while_another_guard_has_the_device() -> None:
+    lane = Lane(budget=40, max_wait=0.0)
+    lane.device.submit(None, list)
+    for payload in (0.1, 0.2, 0.3):
+        await lane.judge((10, payload))
+    assert lane.device.payloads == [[]]
+    await lane.device.land()
+    assert lane.device.payloads == [[], [0.1, 0.2, 0.3]]
 
 
 # -- who gets what
@@ -174,18 +107,9 @@ async def test_the_findings_of_an_event_come_in_the_order_of_its_checks_over_sev
     lane = Lane(budget=60, max_wait=0.0)
     event = await lane.judge((50, 0.1), (10, 0.2), (30, 0.3), (11, 0.4), (60, 0.5))
     while not event.done():
-        await lane.device.land(next(i for i, future in enumerate(lane.device.futures) if not future.done()))
+        await lane.device.land()
     assert len(lane.device.batches) > 2
     assert scores(event) == [0.1, 0.2, 0.3, 0.4, 0.5]
-
-
-async def test_batches_that_land_in_another_order_still_answer_the_right_events() -> None:
-    lane = Lane(budget=10)
-    first, second = await lane.judge((10, 0.1)), await lane.judge((10, 0.2))
-    await lane.device.land(1)
-    assert (first.done(), scores(second)) == (False, [0.2])
-    await lane.device.land(0)
-    assert scores(first) == [0.1]
 
 
 async def test_a_ticket_is_started_when_its_first_check_leaves() -> None:
@@ -194,6 +118,7 @@ async def test_a_ticket_is_started_when_its_first_check_leaves() -> None:
     await lane.judge((10, 0.1), ticket=late)
     assert not late.started
     await lane.judge((10, 0.2), (20, 0.3), ticket=early)
+    assert lane.device.payloads == [[0.1, 0.2]]
     assert (early.started, late.started) == (True, True)
     waiting = PlainTicket()
     await lane.judge((5, 0.4), ticket=waiting)
@@ -210,7 +135,7 @@ async def test_cancelled_work_does_not_reach_the_guard() -> None:
     stays = await lane.judge((10, 0.4))
     assert lane.device.payloads == [[0.4]]
     assert not ticket.started
-    await lane.device.land(0)
+    await lane.device.land()
     assert scores(stays) == [0.4]
 
 
@@ -220,11 +145,25 @@ async def test_where_all_of_a_batch_was_cancelled_nothing_leaves_and_the_next_do
     gone = await lane.judge((10, 0.3))
     stays = await lane.judge((10, 0.4))
     gone.cancel()
-    await lane.device.land(0)
+    await lane.device.land()
+    await lane.device.land()
     assert lane.device.payloads == [[0.1], [0.2], [0.4]]
-    await lane.device.land(2)
+    await lane.device.land()
     assert scores(stays) == [0.4]
     assert blocking[0].done()
+
+
+async def test_where_everything_was_cancelled_an_empty_batch_changes_nothing() -> None:
+    lane = Lane(budget=10)
+    await lane.judge((10, 0.1))
+    gone = await lane.judge((10, 0.2))
+    gone.cancel()
+    await lane.device.land()
+    assert lane.device.payloads == [[0.1], []]
+    await lane.device.land()
+    stays = await lane.judge((10, 0.3))
+    await lane.device.land()
+    assert scores(stays) == [0.3]
 
 
 async def test_work_cancelled_in_the_air_leaves_its_neighbours_their_findings() -> None:
@@ -233,7 +172,7 @@ async def test_work_cancelled_in_the_air_leaves_its_neighbours_their_findings() 
     assert len(lane.device.batches) == 1
     gone.cancel()
     await settle()
-    await lane.device.land(0)
+    await lane.device.land()
     assert scores(stays) == [0.2]
     assert gone.cancelled()
 
@@ -241,22 +180,36 @@ async def test_work_cancelled_in_the_air_leaves_its_neighbours_their_findings() 
 async def test_a_lost_device_is_raised_to_everyone_in_the_batch_and_the_lane_goes_on() -> None:
     lane = Lane(budget=30)
     several, other = await lane.judge((10, 0.1), (10, 0.2)), await lane.judge((10, 0.3))
-    await lane.device.land(0, DeviceLost("gone"))
+    await lane.device.land(DeviceLost("gone"))
     for task in (several, other):
         with pytest.raises(DeviceLost):
             await task
     later = await lane.judge((30, 0.4))
-    await lane.device.land(1)
+    await lane.device.land()
     assert scores(later) == [0.4]
 
 
 async def test_a_device_thread_that_closes_with_work_left_says_so() -> None:
     lane = Lane(budget=10)
-    task = await lane.judge((10, 0.1))
-    lane.device.futures[0].cancel()
-    lane.device.futures[0].set_running_or_notify_cancel()
+    running, queued = await lane.judge((10, 0.1)), await lane.judge((10, 0.2), (10, 0.3))
+    assert lane.device.futures[1].cancel()
+    lane.device.futures[1].set_running_or_notify_cancel()
     with pytest.raises(RuntimeError, match="closed with work left"):
-        await task
+        await queued
+    assert not running.done()
+
+
+async def test_the_time_of_a_batch_is_that_on_the_device() -> None:
+    lane = Lane(budget=80)
+    names = ["batches_total", "batch_seconds_total", "batch_tokens_total", "batch_padded_tokens_total"]
+    names += ["batch_budget_tokens_total"]
+    before = [metric(f"moderation_{name}") for name in names]
+    await lane.judge((30, 0.1), (28, 0.1), (25, 0.1))
+    lane.clock.now += 100  # in the queue
+    await lane.device.land()
+    assert len(lane.device.batches[0]) == 2
+    found = [metric(f"moderation_{name}") - earlier for name, earlier in zip(names, before, strict=True)]
+    assert found == [1, 2.0, 58, 60, 80]
 
 
 # -- with the real device thread

@@ -72,7 +72,7 @@ def _ask(guard: Guard, prompt: GoldenPrompt) -> GoldenAnswer:
     event = ChatEvent(event_id="golden", conversation_id="golden", messages=messages)
     policy = Policy(name="golden", excluded_categories=prompt.excluded)
     began = time.perf_counter()
-    findings = judge_all(guard, guard.prepare(event, policy).checks)
+    findings = judge_all(guard, guard.prepare(event, policy).checks).findings
     milliseconds = (time.perf_counter() - began) * 1000
     score = max((finding.score for finding in findings if finding.score is not None), default=None)
     return GoldenAnswer(prompt, _in_words(guard.name, findings, policy), score, milliseconds)

@@ -1,13 +1,17 @@
 """Runner: the thread that owns the device. One bad check never harms its neighbours."""
 
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
+from worker.batching.token_budget import padded_tokens
 from worker.guards.guard import Check, Fault, Finding, Guard
+from worker.observability import metrics
 
 log = structlog.get_logger(__name__)
 
@@ -23,33 +27,28 @@ class DeviceLost(Exception):
     """The device answers nothing any more until the process starts anew. Nothing was judged: end without committing."""
 
 
-def judge_all(guard: Guard, checks: Sequence[Check]) -> list[Finding]:
-    """One finding a check, in their order, whatever the guard raises.
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What came of a batch, and what it says about the device's memory (in padded tokens)."""
+
+    findings: list[Finding]  # one a check, in their order
+    seconds: float = 0.0  # on the device, failed tries included
+    passed_tokens: int = 0  # of the largest part that was judged at once; 0 where every check failed
+    out_of_memory_tokens: int | None = None  # of the smallest part of several checks that was too much together
+
+
+def judge_all(guard: Guard, checks: Sequence[Check]) -> Judged:
+    """Every check's finding, whatever the guard raises.
 
     A batch that fails is halved down to the checks that fail alone; those get a finding with the fault `too_large` (out
     of memory) or `guard_error`. Raises DeviceLost.
     """
     if not checks:
-        return []
-    try:
-        findings = list(guard.judge(checks))
-        if len(findings) != len(checks):
-            raise RuntimeError(f"{guard.name} gave {len(findings)} findings for {len(checks)} checks")
-        return findings
-    except Exception as error:
-        if isinstance(error, DeviceLost):
-            raise
-        if _is_device_lost(error):
-            raise DeviceLost(f"{guard.name}: {_first_line(error)}") from error
-        alone = _fault(guard, checks[0], error) if len(checks) == 1 else None
-        if alone is None:
-            _tell_halved(guard, checks, error)
-    # Outside of the except block: the exception's frames hold the failed batch's tensors.
-    _free_memory()
-    if alone is not None:
-        return [alone]
-    middle = len(checks) // 2
-    return judge_all(guard, checks[:middle]) + judge_all(guard, checks[middle:])
+        return Judged([])
+    began = time.perf_counter()
+    tries = _Tries(guard)
+    findings = tries.judge(checks)
+    return Judged(findings, time.perf_counter() - began, tries.passed_tokens, tries.out_of_memory_tokens)
 
 
 class DeviceThread:
@@ -58,13 +57,63 @@ class DeviceThread:
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
 
-    def submit(self, guard: Guard, checks: Sequence[Check]) -> "Future[list[Finding]]":
-        """Queues a batch; the future gives its findings or DeviceLost. Batches run in the order of submission."""
-        return self._executor.submit(judge_all, guard, checks)
+    def submit(self, guard: Guard, board: Callable[[], Sequence[Check]]) -> "Future[Judged]":
+        """Queues a batch; the future gives its findings or DeviceLost. Batches run in the order of submission.
+
+        `board` is called on the device's thread when the batch's turn has come, and gives its checks: until then it
+        may grow, and from one batch to the next the device waits for no other thread.
+        """
+        return self._executor.submit(lambda: judge_all(guard, board()))
 
     def close(self) -> None:
         """Waits for the running batch, cancels the queued ones, and ends the thread."""
         self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+class _Tries:
+    """The tries at one batch: whole, then its halves."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self.passed_tokens = 0
+        self.out_of_memory_tokens: int | None = None
+
+    def judge(self, checks: Sequence[Check]) -> list[Finding]:
+        guard = self._guard
+        try:
+            findings = list(guard.judge(checks))
+            if len(findings) != len(checks):
+                raise RuntimeError(f"{guard.name} gave {len(findings)} findings for {len(checks)} checks")
+            self.passed_tokens = max(self.passed_tokens, _padded(checks))
+            return findings
+        except Exception as error:
+            if isinstance(error, DeviceLost):
+                raise
+            if _is_device_lost(error):
+                raise DeviceLost(f"{guard.name}: {_first_line(error)}") from error
+            out_of_memory = _is_out_of_memory(error)
+            alone = _fault(guard, checks[0], error) if len(checks) == 1 else None
+            if alone is None:
+                _tell_halved(guard, checks, error)
+        # Outside of the except block: the exception's frames hold the failed batch's tensors.
+        _free_memory()
+        if alone is not None:
+            return [alone]
+        middle = len(checks) // 2
+        findings = self.judge(checks[:middle]) + self.judge(checks[middle:])
+        if out_of_memory:
+            self._were_too_much_together(checks, findings)
+        return findings
+
+    def _were_too_much_together(self, checks: Sequence[Check], findings: Sequence[Finding]) -> None:
+        """Unless one of them is too large alone: then the failure is that one's, and tells nothing about the others."""
+        if all(finding.fault is not Fault.TOO_LARGE for finding in findings):
+            tokens = _padded(checks)
+            self.out_of_memory_tokens = min(self.out_of_memory_tokens or tokens, tokens)
+
+
+def _padded(checks: Sequence[Check]) -> int:
+    return padded_tokens([check.tokens for check in checks])
 
 
 def _fault(guard: Guard, check: Check, error: Exception) -> Finding:
@@ -80,6 +129,8 @@ def _fault(guard: Guard, check: Check, error: Exception) -> Finding:
 
 
 def _tell_halved(guard: Guard, checks: Sequence[Check], error: Exception) -> None:
+    if _is_out_of_memory(error):
+        metrics.OUT_OF_MEMORY_SPLITS.labels(guard.name).inc()
     log.warning(
         "batch_halved",
         guard=guard.name,

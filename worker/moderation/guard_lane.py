@@ -1,16 +1,21 @@
 """One guard's lane: checks queue here, leave in batches for the device, and come back as findings."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import structlog
+
 from worker.batching.batcher import Batcher
-from worker.batching.token_budget import TokenBudget
+from worker.batching.token_budget import TokenBudget, padded_tokens
 from worker.guards.guard import Check, Finding, Guard
-from worker.guards.runner import DeviceThread
+from worker.guards.runner import DeviceThread, Judged
 from worker.observability import metrics
+
+log = structlog.get_logger(__name__)
 
 
 class Ticket(Protocol):
@@ -58,6 +63,16 @@ class _Work:
         self.tokens = check.tokens
 
 
+class _Flight:
+    """A batch, from its place in the device's queue to its findings. Its checks board when its turn has come."""
+
+    __slots__ = ("budget", "works")
+
+    def __init__(self) -> None:
+        self.works: Sequence[_Work] = ()
+        self.budget = 0  # tokens that it could have held
+
+
 class _LaneMetrics:
     """The batch metrics of one guard, their labels looked up once."""
 
@@ -68,25 +83,26 @@ class _LaneMetrics:
         self._padded = metrics.BATCH_PADDED_TOKENS.labels(guard)
         self._budget = metrics.BATCH_BUDGET_TOKENS.labels(guard)
         self._seconds = metrics.BATCH_SECONDS.labels(guard)
+        self.present_budget = metrics.PRESENT_BUDGET_TOKENS.labels(guard)
 
-    def batch(self, batch: Sequence[_Work], budget: int, seconds: float) -> None:
+    def batch(self, flight: _Flight, seconds: float) -> None:
         """A batch was judged."""
+        lengths = [work.tokens for work in flight.works]
         self._batches.inc()
-        self._checks.inc(len(batch))
-        self._tokens.inc(sum(work.tokens for work in batch))
-        self._padded.inc(max(work.tokens for work in batch) * len(batch))
-        self._budget.inc(budget)
+        self._checks.inc(len(lengths))
+        self._tokens.inc(sum(lengths))
+        self._padded.inc(padded_tokens(lengths))
+        self._budget.inc(flight.budget)
         self._seconds.inc(seconds)
 
 
 class GuardLane:
     """Batches one guard's checks. Belongs to the event loop that constructs it.
 
-    While the guard is idle the oldest check waits `max_wait` seconds for company. While it is busy the batch grows; a
-    batch that is full joins the running one in the air, so that the device goes from one to the next without a pause.
+    While the guard is idle the oldest check waits `max_wait` seconds for company. While a batch is on the device the
+    next one is in the device's queue already and grows; who goes with it is decided when the device is free. So the
+    device goes from one to the next without a pause, and no batch leaves smaller than it must.
     """
-
-    _MOST_IN_THE_AIR = 2
 
     def __init__(
         self,
@@ -97,77 +113,114 @@ class GuardLane:
         max_wait: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`batch_tokens`: most padded tokens of a batch; fewer for a while after the device ran out of memory."""
         self.guard = guard
-        self._device, self._clock, self._max_wait = device, clock, max_wait
-        self._batch_tokens = batch_tokens
-        self._batcher: Batcher[_Work] = Batcher(TokenBudget(batch_tokens), max_wait)
+        self._device, self._clock = device, clock
+        self._budget = TokenBudget(batch_tokens)
+        self._batcher: Batcher[_Work] = Batcher(self._budget, max_wait)
+        self._queue = threading.Lock()  # around the batcher and its budget: boarding is on the device's thread
         self._loop = asyncio.get_running_loop()
-        self._in_the_air = 0
+        self._waiting: _Flight | None = None  # in the device's queue
+        self._on_device = 0  # flights
         self._pumping = False
         self._timer: asyncio.TimerHandle | None = None
         self._metrics = _LaneMetrics(guard.name)
+        self._metrics.present_budget.set(batch_tokens)
 
     def submit(self, checks: Sequence[Check], ticket: Ticket) -> "asyncio.Future[list[Finding]]":
         """The future findings on an event's checks, in their order. Cancel it to take back what has not left.
 
-        Sets `ticket.started` when the first check leaves for the device.
+        Sets `ticket.started` when the first check has left for the device.
         """
         future: asyncio.Future[list[Finding]] = self._loop.create_future()
         if not checks:
             future.set_result([])
             return future
         now, group = self._clock(), _Group(len(checks), ticket, future)
-        for position, check in enumerate(checks):
-            self._batcher.add(_Work(check, now, group, position))
+        with self._queue:
+            for position, check in enumerate(checks):
+                self._batcher.add(_Work(check, now, group, position))
+        self._pump_soon()
+        return future
+
+    def _pump_soon(self) -> None:
         if not self._pumping:  # once for all that come in this round of the loop
             self._pumping = True
             self._loop.call_soon(self._pump)
-        return future
 
     def _pump(self) -> None:
-        """Sends off every batch that is due, and sets the timer for the next."""
+        """Puts a flight into the device's queue where one is due, or sets the timer for it."""
         self._pumping = False
-        while self._in_the_air < self._MOST_IN_THE_AIR:
+        if self._waiting is not None:
+            return
+        with self._queue:
             due = self._batcher.due_at()
-            if due is None:
-                return
-            now = self._clock()
-            full = self._batcher.full
-            if not full and (self._in_the_air or due > now):
-                if not self._in_the_air:
-                    self._set_timer(due - now)
-                return
-            self._send_off(now)
-
-    def _set_timer(self, delay: float) -> None:
-        if self._timer is None:
+        if due is None:
+            return
+        delay = due - self._clock()
+        if self._on_device or delay <= 0:
+            self._send_off()
+        elif self._timer is None:
             self._timer = self._loop.call_later(delay, self._ring)
 
     def _ring(self) -> None:
         self._timer = None
         self._pump()
 
-    def _send_off(self, now: float) -> None:
-        batch = [work for work in self._batcher.take() if not work.group.future.done()]
-        if not batch:
-            return
-        for work in batch:
-            work.group.ticket.started = True
-        self._in_the_air += 1
-        running = asyncio.wrap_future(self._device.submit(self.guard, [work.check for work in batch]), loop=self._loop)
-        running.add_done_callback(lambda future: self._landed(batch, future, now))
+    def _send_off(self) -> None:
+        flight = self._waiting = _Flight()
+        running = asyncio.wrap_future(self._device.submit(self.guard, lambda: self._board(flight)), loop=self._loop)
+        running.add_done_callback(lambda future: self._landed(flight, future))
 
-    def _landed(self, batch: Sequence[_Work], future: "asyncio.Future[list[Finding]]", sent_at: float) -> None:
-        self._in_the_air -= 1
-        if future.cancelled():
-            error: BaseException | None = RuntimeError("the device thread was closed with work left")
-        else:
-            error = future.exception()
-        findings = [] if error is not None else future.result()
-        for work, finding in zip(batch, findings, strict=error is None):
-            work.group.found(work.position, finding)
-        if error is not None:
-            for work in batch:
-                work.group.failed(error)
-        self._metrics.batch(batch, self._batch_tokens, self._clock() - sent_at)
+    def _board(self, flight: _Flight) -> list[Check]:
+        """The checks of the next batch. On the device's thread."""
+        with self._queue:
+            while not flight.works and len(self._batcher):
+                flight.works = [work for work in self._batcher.take() if not work.group.future.done()]
+            flight.budget = self._budget.tokens
+        self._loop.call_soon_threadsafe(self._boarded, flight)
+        return [work.check for work in flight.works]
+
+    def _boarded(self, flight: _Flight) -> None:
+        self._waiting = None
+        self._on_device += 1
+        for work in flight.works:
+            work.group.ticket.started = True
         self._pump()
+
+    def _landed(self, flight: _Flight, future: "asyncio.Future[Judged]") -> None:
+        if future.cancelled():  # it never boarded
+            self._waiting = None
+            self._give_up(RuntimeError("the device thread was closed with work left"))
+            return
+        self._on_device -= 1
+        error = future.exception()
+        if error is not None:
+            for work in flight.works:
+                work.group.failed(error)
+        elif flight.works:
+            judged = future.result()
+            for work, finding in zip(flight.works, judged.findings, strict=True):
+                work.group.found(work.position, finding)
+            self._metrics.batch(flight, judged.seconds)
+            self._learn(judged)
+        self._pump()
+
+    def _give_up(self, error: Exception) -> None:
+        with self._queue:
+            while works := self._batcher.take():
+                for work in works:
+                    work.group.failed(error)
+
+    def _learn(self, judged: Judged) -> None:
+        """How much memory the device has."""
+        before = self._budget.tokens
+        with self._queue:
+            if judged.out_of_memory_tokens is not None:
+                self._budget.ran_out(judged.out_of_memory_tokens)
+            self._budget.passed(judged.passed_tokens)
+        now = self._budget.tokens
+        if now != before:
+            self._metrics.present_budget.set(now)
+            tell = log.warning if now < before else log.info
+            tell("batch_budget_changed", guard=self.guard.name, tokens=now, before=before, setting=self._budget.setting)

@@ -1,0 +1,95 @@
+"""A guard's lane on a device that the test holds."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from prometheus_client import REGISTRY
+
+from tests.fakes import FakeGuard
+from worker.guards.guard import Check, Finding
+from worker.guards.runner import Judged
+from worker.moderation.guard_lane import GuardLane, PlainTicket
+
+LONG = 1000.0  # seconds of waiting for company that no test reaches
+
+
+class HandDevice:
+    """A device that judges one batch at a time, until the test says so; the score of a check is its payload."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Check]] = []  # that went on the device
+        self.futures: list[Future[Judged]] = []
+        self.boards: list[Callable[[], list[Check]]] = []
+        self.sent = asyncio.Event()
+
+    def submit(self, guard: object, board: Callable[[], list[Check]]) -> "Future[Judged]":
+        self.futures.append(Future())
+        self.boards.append(board)
+        self._next()
+        self.sent.set()
+        return self.futures[-1]
+
+    @property
+    def payloads(self) -> list[list[float]]:
+        return [[check.payload for check in batch] for batch in self.batches]
+
+    async def land(self, error: Exception | None = None, *, out_of_memory: int | None = None, passed: int = 0) -> None:
+        """The batch on the device comes back, and the next one goes on it."""
+        on_device = self.futures[len(self.batches) - 1]
+        if error is None:
+            findings = [Finding(check.payload) for check in self.batches[-1]]
+            on_device.set_result(Judged(findings, 2.0, passed, out_of_memory))
+        else:
+            on_device.set_exception(error)
+        self._next()
+        await settle()
+
+    def _next(self) -> None:
+        begun = len(self.batches)
+        if begun < len(self.boards) and all(future.done() for future in self.futures[:begun]):
+            self.batches.append(self.boards[begun]())
+
+
+class HandClock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def settle() -> None:
+    """Lets everything that is ready run."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+class Lane:
+    """A lane with its device and clock."""
+
+    def __init__(self, budget: int = 100, max_wait: float = LONG) -> None:
+        self.device, self.clock = HandDevice(), HandClock()
+        self.lane = GuardLane(
+            FakeGuard(),
+            self.device,  # type: ignore[arg-type]
+            batch_tokens=budget,
+            max_wait=max_wait,
+            clock=self.clock,
+        )
+
+    async def judge(
+        self, *checks: tuple[int, float], ticket: PlainTicket | None = None
+    ) -> "asyncio.Future[list[Finding]]":
+        """Queues an event's checks, each of (tokens, payload)."""
+        findings = self.lane.submit([Check(tokens, payload) for tokens, payload in checks], ticket or PlainTicket())
+        await settle()
+        return findings
+
+
+def scores(task: "asyncio.Future[list[Finding]]") -> list[float | None]:
+    return [finding.score for finding in task.result()]
+
+
+def metric(name: str, guard: str = "llama_guard") -> float:
+    return REGISTRY.get_sample_value(name, {"guard": guard}) or 0.0
