@@ -81,6 +81,7 @@ async def test_a_verdict_says_all_that_there_is_to_say() -> None:
             "images": 0,
             "turns_dropped": 0,
             "complete": True,
+            "delimiters_neutralised": 0,
         },
         "source": {"topic": "chat.events", "partition": 3, "offset": 812},
         "decided_at": "2026-05-01T12:00:00Z",
@@ -174,7 +175,7 @@ class Windows(FakeGuard):
 
     def prepare(self, event: ChatEvent, policy: Policy) -> Preparation:
         checks = [Check(1, word) for word in event.messages[-1].text.split()]
-        return Preparation(checks, images=2, turns_dropped=3, complete=False)
+        return Preparation(checks, images=2, turns_dropped=3, complete=False, delimiters_neutralised=4)
 
 
 async def test_several_windows_make_one_verdict_and_coverage_is_told() -> None:
@@ -188,6 +189,7 @@ async def test_several_windows_make_one_verdict_and_coverage_is_told() -> None:
         "images": 2,
         "turns_dropped": 3,
         "complete": False,
+        "delimiters_neutralised": 4,
     }
 
 
@@ -237,7 +239,7 @@ async def test_the_ticket_tells_when_the_work_has_started() -> None:
     async with moderating([fake_llama_guard(hold)]) as moderator:
         running = asyncio.create_task(moderator.judge(event(), DEFAULT_POLICY, ORIGIN, 100.0, first))
         assert await asyncio.to_thread(busy.wait, 10)
-        waiting = asyncio.create_task(moderator.judge(event(), DEFAULT_POLICY, ORIGIN, 100.0, second))
+        waiting = asyncio.create_task(moderator.judge(event("another"), DEFAULT_POLICY, ORIGIN, 100.0, second))
         while not len(moderator._lanes[0]._batcher):  # noqa: ASYNC110  # it tells nobody that something is queued
             await asyncio.sleep(0.001)
         assert (first.started, second.started) == (True, False)
@@ -259,12 +261,14 @@ def test_the_options_come_from_the_settings() -> None:
         batch_wait_ms=7,
         prepare_threads=3,
         event_in_review_verdicts=True,
+        verdict_cache_bytes=7000,
     )
     assert ModeratorOptions.of(settings) == ModeratorOptions(
         batch_tokens={"llama_guard": 300, "prompt_guard": 600},
         batch_wait=0.007,
         prepare_threads=3,
         event_in_review_verdicts=True,
+        verdict_cache_bytes=7000,
     )
 
 

@@ -18,7 +18,7 @@ from worker.exit_codes import ExitCode
 
 async def test_a_lost_device_ends_the_worker_and_its_events_come_again(rig: Rig) -> None:
     # What cannot be read is finished at once: behind the others, it must not be committed before them.
-    values = [*map(chat_event, ("hello",) * 30), chat_event("LOSE-THE-DEVICE"), *(b"not JSON",) * 60]
+    values = [*(chat_event(f"hello {n}") for n in range(30)), chat_event("LOSE-THE-DEVICE"), *(b"not JSON",) * 60]
     slow = {"FAKE_DELAY": "0.5", "commit_interval_seconds": 0.02}
     async with rig.outcomes() as outcomes:
         with rig.worker("first", **slow) as first:

@@ -135,7 +135,7 @@ def shared(kafka: LocalKafka, tmp_path_factory: pytest.TempPathFactory, history:
 async def test_outcomes_of_a_key_keep_the_order_of_its_events(shared: Shared) -> None:
     rng = random.Random(1)
     words = ("hello", "bomb", "BREAK", "ignore")
-    texts = [f"{rng.choice(words)} {'x' * rng.choice((1, 5, 300, 900))}" for _ in range(600)]
+    texts = [f"{rng.choice(words)} {n // 2} {'x' * rng.choice((1, 5, 300, 900))}" for n in range(600)]
     values = [b"not JSON" if rng.random() < 0.1 else chat_event(text) for text in texts]
     ids = await shared.rig.send([(f"key-{rng.randrange(5)}".encode(), value) for value in values])
     outcomes = await shared.answers(ids)
@@ -164,7 +164,7 @@ async def test_never_more_in_flight_than_allowed_and_all_of_it_answered(shared: 
     await shared.rig.ready(shared.worker)
     async with asyncio.TaskGroup() as group:
         sampling = group.create_task(sample())
-        ids = await shared.rig.send([(None, chat_event(f"hello {'x' * 500}")) for _ in range(400)])
+        ids = await shared.rig.send([(None, chat_event(f"hello {n} {'x' * 500}")) for n in range(400)])
         outcomes = await shared.answers(ids)
         sampling.cancel()
     assert outcomes.counts == {"safe": 400}
@@ -200,7 +200,7 @@ async def test_compressed_events_are_read(shared: Shared, codec: str) -> None:
 async def test_a_check_that_breaks_the_guard_goes_to_review_and_harms_no_neighbour(shared: Shared) -> None:
     texts = [("hello", "bomb")[number % 2] for number in range(40)]
     texts[20] = "BREAK"
-    records = await shared.ask(*(chat_event(text) for text in texts))
+    records = await shared.ask(*(chat_event(f"{text} neighbour {n}") for n, text in enumerate(texts)))
     wanted = {"hello": "safe", "bomb": "unsafe", "BREAK": "review"}
     assert [shared.kind_of(record) for record in records] == [wanted[text] for text in texts]
     assert json.loads(records[20].value)["reasons"] == ["guard_error"]

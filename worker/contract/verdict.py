@@ -86,7 +86,10 @@ class Coverage(_Model):
     turns_dropped: int = 0
     """Oldest turns left out so that the last message fits."""
     complete: bool = True
-    """False: part of the last message was not judged; the label is then `review` or `unsafe`."""
+    """False: part of the last message was not judged (of an animation, all but its first frame); the label is then
+    `review` or `unsafe`."""
+    delimiters_neutralised: int = 0
+    """Imitations of the delimiters of Llama Guard's prompt that were broken in the judged text: a sign of an attack."""
 
 
 class Source(_Model):
@@ -130,6 +133,7 @@ class Verdict(_Model):
                         "images": 0,
                         "turns_dropped": 0,
                         "complete": True,
+                        "delimiters_neutralised": 0,
                     },
                     "source": {"topic": "chat.events", "partition": 3, "offset": 812},
                     "decided_at": "2026-05-01T12:00:00.250000Z",
@@ -175,7 +179,8 @@ class Verdict(_Model):
     latency_ms: float
     """Milliseconds from the record's arrival in the worker to the decision."""
     cached: bool = False
-    """True where an identical content's verdict was used again."""
+    """True where the event was not judged itself: identical messages were, under the same policy and by the same
+    models, before it or at the same moment. Never for review."""
     metadata: dict[str, Any] = Field(default_factory=dict)
     """The event's metadata, as it came."""
     event: ChatEvent | None = None

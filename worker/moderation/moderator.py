@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID
 
 from worker.contract.chat_event import ChatEvent
@@ -12,9 +13,12 @@ from worker.contract.verdict import Coverage, Label, ModelRef, PolicyRef, Scores
 from worker.guards.guard import Guard, Preparation
 from worker.guards.runner import DeviceThread
 from worker.guards.turns import judged_role
+from worker.moderation.content_key import content_key, content_stays
 from worker.moderation.decision import LLAMA_GUARD, PROMPT_GUARD, Decision, GuardAnswer, decide
 from worker.moderation.guard_lane import GuardLane, PlainTicket, Ticket
 from worker.moderation.preparer import Preparer
+from worker.moderation.single_flight import SingleFlight
+from worker.moderation.verdict_cache import Judgement, VerdictCache
 from worker.observability import metrics
 from worker.policy.policy import Policy
 from worker.settings import Settings
@@ -45,12 +49,13 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class ModeratorOptions:
-    """How a moderator batches and what its verdicts carry."""
+    """How a moderator batches, what it keeps, and what its verdicts carry."""
 
     batch_tokens: dict[str, int]  # by guard name: most padded tokens of a batch
     batch_wait: float = 0.005  # seconds that a check waits for company while its guard is idle
     prepare_threads: int = 2
     event_in_review_verdicts: bool = False
+    verdict_cache_bytes: int = 64 << 20  # of judgements to use again on identical content; 0: every event is judged
 
     @classmethod
     def of(cls, settings: Settings) -> "ModeratorOptions":
@@ -63,6 +68,7 @@ class ModeratorOptions:
             batch_wait=settings.batch_wait_ms / 1000,
             prepare_threads=settings.prepare_threads,
             event_in_review_verdicts=settings.event_in_review_verdicts,
+            verdict_cache_bytes=settings.verdict_cache_bytes,
         )
 
 
@@ -99,25 +105,36 @@ class Moderator:
             for guard in guards
             for model in guard.models
         )
+        cache = VerdictCache(options.verdict_cache_bytes) if options.verdict_cache_bytes else None
+        self._single_flight = None if cache is None else SingleFlight(cache)
 
     async def judge(
         self, event: ChatEvent, policy: Policy, origin: Origin, arrived: float, ticket: Ticket | None = None
     ) -> Verdict:
         """The verdict on an event that arrived at `arrived` (seconds, on the moderator's clock).
 
-        Raises Unjudgeable where there can be none. `ticket` tells whether the work has started.
+        Raises Unjudgeable where there can be none. `ticket` tells whether the work has started; that of a verdict with
+        `cached` stays as it is, because it cost nothing.
         """
-        preparations = await self._preparer.prepare(event, policy)
-        try:
-            answers = await self._answers(preparations, ticket or PlainTicket())
-        finally:
-            self._preparer.done_with(preparations)
-        return self._verdict(event, policy, origin, arrived, answers)
+        judge = partial(self._judgement, event, policy, ticket or PlainTicket())
+        if self._single_flight is None or not content_stays(event):
+            judgement, cached = await judge(), False
+        else:
+            judgement, cached = await self._single_flight.judge(await content_key(event, policy), judge)
+        return self._verdict(event, policy, origin, arrived, judgement, cached=cached)
 
     def close(self) -> None:
         """Ends the threads; work that has not started is given up."""
         self._preparer.close()
         self._device.close()
+
+    async def _judgement(self, event: ChatEvent, policy: Policy, ticket: Ticket) -> Judgement:
+        preparations = await self._preparer.prepare(event, policy)
+        try:
+            answers = await self._answers(preparations, ticket)
+        finally:
+            self._preparer.done_with(preparations)
+        return Judgement(decide(answers, policy), _coverage(answers))
 
     async def _answers(self, preparations: Sequence[Preparation], ticket: Ticket) -> list[GuardAnswer]:
         began = self._clock()
@@ -139,9 +156,16 @@ class Moderator:
         ]
 
     def _verdict(
-        self, event: ChatEvent, policy: Policy, origin: Origin, arrived: float, answers: Sequence[GuardAnswer]
+        self,
+        event: ChatEvent,
+        policy: Policy,
+        origin: Origin,
+        arrived: float,
+        judgement: Judgement,
+        *,
+        cached: bool,
     ) -> Verdict:
-        decision = decide(answers, policy)
+        decision = judgement.decision
         carries_event = decision.label is Label.REVIEW and self._options.event_in_review_verdicts
         return Verdict(
             verdict_id=origin.verdict_id,
@@ -156,11 +180,11 @@ class Moderator:
             scores=_scores(decision),
             policy=PolicyRef(name=policy.name, hash=policy.hash),
             models=self._models,
-            coverage=_coverage(answers),
+            coverage=judgement.coverage,
             source=origin.source,
             decided_at=self._now(),
             latency_ms=round((self._clock() - arrived) * 1000, 3),
-            cached=False,
+            cached=cached,
             metadata=event.metadata,
             event=event if carries_event else None,
         )
@@ -186,4 +210,5 @@ def _coverage(answers: Sequence[GuardAnswer]) -> Coverage:
         images=sum(answer.preparation.images for answer in answers),
         turns_dropped=sum(answer.preparation.turns_dropped for answer in answers),
         complete=all(answer.preparation.complete for answer in answers),
+        delimiters_neutralised=sum(answer.preparation.delimiters_neutralised for answer in answers),
     )

@@ -47,10 +47,14 @@ class Policy(BaseModel):
         return self
 
     @cached_property
+    def canonical(self) -> bytes:
+        """All of the policy's values, its name among them, as one JSON object: the same bytes for equal policies."""
+        return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+
+    @cached_property
     def hash(self) -> str:
         """16 hex digits that change with any of the policy's values."""
-        canonical = orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
-        return hashlib.sha256(canonical).hexdigest()[:_HASH_DIGITS]
+        return hashlib.sha256(self.canonical).hexdigest()[:_HASH_DIGITS]
 
     @property
     def categories_wanted_from(self) -> float:

@@ -31,8 +31,8 @@ class Entry(Generic[P]):
     def when_all_before_started(self, then: Callable[[], None]) -> None:
         """Calls `then` once, when every earlier record of the partition has started; now, where that is so.
 
-        For what costs nothing, such as a dead letter: were it finished before them, all of them would have to be
-        finished before the partition goes.
+        For what costs nothing, a dead letter or a cached verdict: were it finished before them, all of them would have
+        to be finished before the partition goes.
         """
         self._then = then
         self.owner.tell_next()

@@ -1,0 +1,152 @@
+"""Content keys: equal for what the guards cannot tell apart by anything they see, different for everything else."""
+
+from itertools import combinations
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.contract.chat_event import ChatEvent, read_chat_event
+from worker.moderation import content_key as module
+from worker.moderation.content_key import content_key, content_stays
+from worker.policy.policy import DEFAULT_POLICY, Policy
+
+
+def document(*messages: tuple[str, Any], **fields: Any) -> dict[str, Any]:
+    spelled = [{"role": role, "content": content} for role, content in messages]
+    return {"event_id": "e", "conversation_id": "c", "messages": spelled, **fields}
+
+
+def event(*messages: tuple[str, Any], **fields: Any) -> ChatEvent:
+    return ChatEvent.model_validate(document(*messages, **fields))
+
+
+def text(value: str) -> dict[str, Any]:
+    return {"type": "text", "text": value}
+
+
+def image(**source: str) -> dict[str, Any]:
+    return {"type": "image", **source}
+
+
+def image_url(url: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+async def key(given: ChatEvent, policy: Policy = DEFAULT_POLICY) -> bytes:
+    return await content_key(given, policy)
+
+
+# Few letters, digits, commas and colons: what would be confused if anything could be.
+_TEXTS = st.one_of(st.text("a1,:0\n", max_size=4), st.sampled_from(["user", "string", "text", "1", "image data"]))
+_PARTS = st.one_of(
+    _TEXTS.map(text),
+    _TEXTS.map(lambda each: image(data=each)),
+    _TEXTS.map(lambda each: image(url=each)),
+    _TEXTS.map(image_url),
+)
+_CONTENTS = st.one_of(_TEXTS, st.lists(_PARTS, min_size=1, max_size=3))
+_ROLES = st.sampled_from(["user", "assistant", "tool", "system"])
+_CONVERSATIONS = st.lists(st.tuples(_ROLES, _CONTENTS), min_size=1, max_size=3)
+
+
+@given(one=_CONVERSATIONS, other=_CONVERSATIONS)
+async def test_different_messages_have_different_keys_and_equal_ones_the_same(one: Any, other: Any) -> None:
+    first, second = event(*one), event(*other)
+    assert (await key(first) == await key(second)) is (first.messages == second.messages)
+
+
+@given(_CONVERSATIONS)
+async def test_messages_read_again_have_the_same_key(conversation: Any) -> None:
+    sent = document(*conversation)
+    again = read_chat_event(orjson.dumps(sent, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2))
+    assert await key(again) == await key(ChatEvent.model_validate(sent))
+
+
+async def test_nothing_that_is_divided_otherwise_has_the_same_key() -> None:
+    conversations: list[list[tuple[str, Any]]] = [
+        [("user", "ab")],
+        [("user", "a"), ("user", "b")],
+        [("user", "b"), ("user", "a")],
+        [("user", "a\nb")],
+        [("user", "ab"), ("user", "")],
+        [("user", ""), ("user", "ab")],
+        [("assistant", "ab")],
+        [("tool", "ab")],
+        [("system", "ab"), ("user", "ab")],
+        [("user", [text("ab")])],
+        [("user", [text("a"), text("b")])],
+        [("user", [text(""), text("ab")])],
+        [("user", [text("ab"), text("")])],
+        [("user", [image(data="ab")])],
+        [("user", [image(url="ab")])],
+        [("user", [image_url("ab")])],
+    ]
+    assert len({await key(event(*each)) for each in conversations}) == len(conversations)
+
+
+async def test_a_key_is_short_whatever_the_content() -> None:
+    assert {len(await key(event(("user", "x" * size)))) for size in (0, 1, 5_000_000)} == {32}
+
+
+async def test_large_content_is_hashed_elsewhere_to_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = [event(("user", [text("x"), image(data="y" * 1000)])), event(("user", "x"))]
+    here = [await key(each) for each in contents]
+    monkeypatch.setattr(module, "_LARGE", 0)
+    assert [await key(each) for each in contents] == here
+
+
+async def test_half_an_emoji_has_a_key() -> None:
+    assert await key(event(("user", "\ud83d"))) != await key(event(("user", "\ufffd")))
+
+
+async def test_only_messages_and_policy_are_in_the_key() -> None:
+    plain = event(("user", "hi"))
+    other = event(
+        ("user", "hi"),
+        event_id="other",
+        conversation_id="other",
+        tenant="acme",
+        policy="default",
+        occurred_at="2026-05-01T12:00:00Z",
+        metadata={"a": 1},
+    )
+    assert await key(plain) == await key(other)
+
+
+async def test_every_value_of_a_policy_is_in_the_key() -> None:
+    policies = [
+        Policy(name="default"),
+        Policy(name="other"),
+        Policy(name="default", excluded_categories=("S1",)),
+        Policy(name="default", excluded_categories=("S1", "S2")),
+        Policy(name="default", unsafe_threshold=0.6),
+        Policy(name="default", review_band=(0.4, 0.6)),
+        Policy(name="default", prompt_attack_threshold=0.6),
+        Policy(name="default", prompt_attack_action="ignore"),
+    ]
+    assert {name for policy in policies for name in policy.model_fields_set} == set(Policy.model_fields)
+    keys = [await key(event(("user", "hi")), policy) for policy in policies]
+    assert all(one != other for one, other in combinations(keys, 2))
+    assert await key(event(("user", "hi")), Policy(name="default")) == keys[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "stays"),
+    [
+        ("https://example.com/a.png", True),  # a text about a picture
+        ([text("https://example.com/a.png")], True),
+        ([image(data="https")], True),
+        ([image(url="data:image/png;base64,AAAA")], True),
+        ([image_url("DATA:image/png;base64,AAAA")], True),
+        ([image(url="https://example.com/a.png")], False),
+        ([image_url("https://example.com/a.png")], False),
+        ([image_url("")], False),
+        ([text("a"), image(data="AAAA"), image_url("https://example.com/a.png")], False),
+    ],
+)
+def test_what_lies_behind_an_address_may_change(content: Any, stays: bool) -> None:
+    assert content_stays(event(("user", content))) is stays
+    assert content_stays(event(("user", content), ("assistant", "later"))) is stays

@@ -1,0 +1,82 @@
+"""Verdict cache: judgements by content key, the least recently used ones leave first. Pure: no clock, no Kafka."""
+
+import sys
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from worker.contract.verdict import Coverage, Label, Reason
+from worker.guards.guard import Fault
+from worker.moderation.decision import Decision
+from worker.observability import metrics
+
+# What an entry takes besides its key and its value: its place in the dictionary, which grows by doubling. A test
+# measures it.
+_PLACE_BYTES: Final = 160
+
+_FAULTS: Final = frozenset(Reason(fault.value) for fault in Fault)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What follows from content, policy and models alone: all of a verdict that another event's verdict may share."""
+
+    decision: Decision
+    coverage: Coverage
+
+    @property
+    def reusable(self) -> bool:
+        """Whether it may answer identical content. Review may not: a person shall see each case, and a guard that
+        failed is asked again."""
+        return self.decision.label is not Label.REVIEW and _FAULTS.isdisjoint(self.decision.reasons)
+
+
+_FORM: Final = TypeAdapter(Judgement)
+
+
+class VerdictCache:
+    """Reusable judgements, up to a number of bytes. Holds digests of contents, never contents.
+
+    Judgements are kept as JSON: that takes half of what their objects do, its size is known, and the garbage collector
+    need not look at hundreds of thousands of objects while events wait.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        """`most_bytes`: for keys, judgements and what it takes to keep them, together."""
+        self._most_bytes = most_bytes
+        self._judgements: OrderedDict[bytes, bytes] = OrderedDict()
+        self.bytes = 0  # taken now
+
+    def __len__(self) -> int:
+        return len(self._judgements)
+
+    def get(self, key: bytes) -> Judgement | None:
+        """The judgement on the content with this key; None where there is none."""
+        kept = self._judgements.get(key)
+        if kept is None:
+            return None
+        self._judgements.move_to_end(key)
+        return _FORM.validate_json(kept)
+
+    def put(self, key: bytes, judgement: Judgement) -> None:
+        """Keeps a judgement; one that is not reusable, or larger than the whole cache, is not kept."""
+        if not judgement.reusable:
+            return
+        kept = _FORM.dump_json(judgement)
+        size = _bytes_of(key, kept)
+        if size > self._most_bytes:
+            return
+        if (replaced := self._judgements.pop(key, None)) is not None:
+            self.bytes -= _bytes_of(key, replaced)
+        self._judgements[key] = kept
+        self.bytes += size
+        while self.bytes > self._most_bytes:
+            self.bytes -= _bytes_of(*self._judgements.popitem(last=False))
+        metrics.VERDICT_CACHE_BYTES.set(self.bytes)
+        metrics.VERDICT_CACHE_ENTRIES.set(len(self))
+
+
+def _bytes_of(key: bytes, kept: bytes) -> int:
+    return sys.getsizeof(key) + sys.getsizeof(kept) + _PLACE_BYTES
