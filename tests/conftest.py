@@ -14,6 +14,12 @@ RANKS = ("models", "gpu", "kafka")
 """Markers from quick to slow; tests without any of them come first of all."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make fidelity` is the full one."""
+    words = "how many prompts are compared with the release's own code"
+    parser.addoption("--fidelity", choices=("short", "full"), default="short", help=words)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what uses the `kafka` fixture, and run quick tests first: a slip shows before a broker starts."""
     for item in items:

@@ -48,6 +48,13 @@ def test_the_stand_ins_load() -> None:
 
 
 @pytest.mark.models
+@pytest.mark.parametrize(("setting", "tiles"), [(None, 4), (1, 1), (99, 4)])
+def test_an_image_has_as_many_tiles_as_the_setting_and_the_checkpoint_allow(setting: int | None, tiles: int) -> None:
+    llama_guard: Any = load_guards(settings(max_image_tiles=setting))[0]
+    assert llama_guard._planner._prompts._original.image_processor.max_patches == tiles
+
+
+@pytest.mark.models
 def test_torch_threads_are_set() -> None:
     import torch
 

@@ -53,6 +53,7 @@ class Preparation:
     images: int = 0  # images in the checks
     turns_dropped: int = 0  # oldest turns left out
     complete: bool = True  # False: part of the last message is in no check
+    delimiters_neutralised: int = 0  # imitations, in the content, of what the guard's prompt writes around it
 
 
 @runtime_checkable

@@ -115,11 +115,16 @@ def _load_llama_guard(resolved: ResolvedModel, settings: Settings, device: str) 
         max_images=settings.max_images,
         max_image_bytes=settings.max_image_bytes,
         max_image_pixels=settings.max_image_pixels,
+        max_image_tiles=settings.max_image_tiles,
         image_hosts=settings.image_hosts,
         prefix_cache_bytes=settings.prefix_cache_bytes,
+        weights=settings.llama_guard_weights,
     )
+    model = resolved.model
+    if options.weights != "full":  # they answer a little differently, and every verdict says what answered
+        model = replace(model, revision=f"{model.revision}+{options.weights}")
     with _refusing(resolved, "llama_guard"):
-        return LlamaGuard.load(resolved.path, resolved.model, device=device, dtype=settings.dtype, options=options)
+        return LlamaGuard.load(resolved.path, model, device=device, dtype=settings.dtype, options=options)
 
 
 def _load_prompt_guard(resolved: ResolvedModel, settings: Settings, device: str) -> Guard:

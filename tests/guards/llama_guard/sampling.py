@@ -1,14 +1,18 @@
-"""Conversations at random, as questions to the model, and how far two answers are apart."""
+"""Conversations at random, as events and as questions to the model, and how far two answers are apart."""
 
+import base64
+import io
 import random
 from dataclasses import dataclass
 from typing import Any
 
+from worker.contract.chat_event import ChatEvent
 from worker.guards.guard import Finding
 from worker.guards.llama_guard.one_pass import Question
 from worker.guards.llama_guard.prompts import Prompts, PromptTurn
+from worker.policy.policy import Policy
 from worker.policy.taxonomy import CATEGORY_KEYS
-from worker.standins.corpus import conversation
+from worker.standins.corpus import conversation, noise
 
 
 @dataclass(frozen=True)
@@ -27,19 +31,56 @@ class Sample:
             for message in self.chat
         ]
 
+    @property
+    def event(self) -> ChatEvent:
+        """As it comes from Kafka."""
+        messages = [
+            {"role": message["role"], "content": [_as_part(part) for part in message["content"]]}
+            for message in self.chat
+        ]
+        return ChatEvent.model_validate({"event_id": "e", "conversation_id": "c", "messages": messages})
+
+    @property
+    def policy(self) -> Policy:
+        return Policy(name="sample", excluded_categories=tuple(self.excluded))
+
+    @property
+    def kinds(self) -> set[str]:
+        images = sum(len(turn.images) for turn in self.turns)
+        named = {
+            "user": self.chat[-1]["role"] == "user",
+            "assistant": self.chat[-1]["role"] == "assistant",
+            "exclusions": bool(self.excluded),
+            "one image": images == 1,
+            "several images": images > 1,
+            "earlier turns": len(self.chat) > 2,
+        }
+        return {kind for kind, is_it in named.items() if is_it}
+
+
+def _as_part(part: dict[str, Any]) -> dict[str, str]:
+    if part["type"] == "text":
+        return part
+    file = io.BytesIO()
+    part["image"].save(file, "PNG")
+    return {"type": "image", "data": base64.b64encode(file.getvalue()).decode()}
+
 
 def samples(count: int, seed: int = 3) -> list[Sample]:
+    """Both roles, alone and after earlier turns, with and without images (up to 3) and exclusions, odd texts too."""
     rng = random.Random(seed)
     drawn = []
     for number in range(count):
-        chat = conversation(
+        messages = conversation(
             rng,
             "assistant" if number % 3 == 2 else "user",
             pictures=rng.randint(1, 3) if number % 4 == 1 else 0,
-            earlier=2 * (number % 2),
+            earlier=rng.choice((0, 2)),
         )
+        if number % 10 == 7:
+            messages[-1].text = rng.choice((noise(rng), noise(rng), "", " \n "))
         excluded = rng.sample(CATEGORY_KEYS, rng.randint(1, 5)) if number % 5 == 3 else []
-        drawn.append(Sample([message.as_chat() for message in chat], excluded))
+        drawn.append(Sample([message.as_chat() for message in messages], excluded))
     return drawn
 
 

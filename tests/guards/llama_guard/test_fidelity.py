@@ -1,49 +1,69 @@
-"""The guard says what the release's own code says: `generate(do_sample=False)`, one conversation at a time."""
+"""The guard says what the release's own code says: `generate(do_sample=False)`, one conversation at a time.
 
-import re
-from typing import Any
+`make fidelity` compares many (`--fidelity=full`), with a larger model too; `make test` a few.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import pytest
 import torch
 from transformers import AutoProcessor, Llama4ForConditionalGeneration
 
+from tests.guards.llama_guard.conftest import MODEL
+from tests.guards.llama_guard.release import Answer, Released
 from tests.guards.llama_guard.sampling import Sample, differences, questions, samples
-from worker.guards.guard import Fault, Finding
-from worker.guards.llama_guard.guard import LlamaGuard
-from worker.guards.llama_guard.one_pass import Question
-from worker.policy.taxonomy import CATEGORY_KEYS
+from worker.bench.random_model import DIMS, random_model_of
+from worker.guards.guard import Check, Fault, Finding
+from worker.guards.llama_guard.guard import LlamaGuard, LlamaGuardOptions
 from worker.standins import weights_dir
 
 pytestmark = pytest.mark.models
 
-UNSAFE = re.compile(r"\n\nunsafe\n(S(?:[1-9]|1[0-4])(?:,S(?:[1-9]|1[0-4]))*)(<\|eot\|>)?")
+COUNTS = {
+    "short": {"tiny random": 64, "stand-in": 64},
+    "full": {"tiny random": 200, "stand-in": 1000, "random 46 M": 200},
+}
+"""Prompts by model."""
+ROWS = 16
+MOST_SCORE_DIFFERENCE = 1e-4
 
 
-def released_answer(model: Any, processor: Any, sample: Sample) -> str | tuple[str, ...]:
-    """What the snippet of the release prints, read strictly: safe, unparseable, or the categories."""
-    inputs = processor.apply_chat_template(
-        [sample.chat],
-        tokenize=True,
-        return_dict=True,
-        return_tensors="pt",
-        excluded_category_keys=sample.excluded,
-    )
-    if "pixel_values" in inputs:
-        inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
-    with torch.inference_mode():
-        out = model.generate(**inputs, max_new_tokens=31, do_sample=False)
-    said = processor.tokenizer.decode(out[0, inputs["input_ids"].shape[1] :])
-    if said.startswith("\n\nsafe"):
-        return "safe"
-    match = UNSAFE.fullmatch(said)
-    # Without an end it is a list of 14 and the beginning of a 15th, which a random model may well repeat for ever.
-    whole = match and (match[2] or match[1].count(",") == len(CATEGORY_KEYS) - 1)
-    if match is None and len(re.findall(r"S\d+", said)) >= len(CATEGORY_KEYS):
-        match = whole = UNSAFE.match(said)
-    return tuple(dict.fromkeys(match[1].split(",")[:14])) if match and whole else "unparseable"
+@dataclass(frozen=True)
+class Rig:
+    name: str
+    guard: LlamaGuard
+    released: Released
+    count: int
 
 
-def answered(finding: Finding) -> str | tuple[str, ...]:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "rig" in metafunc.fixturenames:
+        metafunc.parametrize("rig", COUNTS[metafunc.config.getoption("fidelity")], indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
+    name, path = request.param, weights_dir("llama-guard-4")
+    processor = AutoProcessor.from_pretrained(path)
+    if name == "stand-in":
+        model = Llama4ForConditionalGeneration.from_pretrained(path, dtype=torch.float32).eval()
+        guarded = request.getfixturevalue("stand_in")._one_pass._model  # as the guard loads it
+    elif name == "random 46 M":
+        torch.set_num_threads(2)  # the small ones are quicker with one
+        model = guarded = random_model_of(processor, DIMS["46m"])
+    else:
+        processor = request.getfixturevalue("processor")
+        model = guarded = request.getfixturevalue("random_model")
+    guard = LlamaGuard.of(guarded, processor, MODEL, LlamaGuardOptions())
+    count = COUNTS[request.config.getoption("fidelity")][name]
+    yield Rig(name, guard, Released(model, processor), count)
+    torch.set_num_threads(1)
+
+
+def answered(finding: Finding) -> Answer:
     if finding.fault:
         assert finding.fault is Fault.UNPARSEABLE
         assert finding.score is None
@@ -53,32 +73,54 @@ def answered(finding: Finding) -> str | tuple[str, ...]:
     return finding.categories or "safe"
 
 
-def in_batches(guard: LlamaGuard, asked: list[Question], rows: int) -> list[Finding]:
-    batches = [asked[start : start + rows] for start in range(0, len(asked), rows)]
-    return [finding for batch in batches for finding in guard._one_pass.judge(batch)]
+def check_of(guard: LlamaGuard, sample: Sample) -> Check:
+    """From the event on: whatever happens to it before it is a prompt must not change the answer."""
+    prepared = guard.prepare(sample.event, sample.policy)
+    assert (prepared.complete, prepared.turns_dropped, prepared.delimiters_neutralised) == (True, 0, 0)
+    (check,) = prepared.checks
+    return check
 
 
-@pytest.fixture(scope="module", params=["random", "stand-in"])
-def rig(request: pytest.FixtureRequest) -> tuple[LlamaGuard, Any, Any]:
-    if request.param == "random":
-        return tuple(map(request.getfixturevalue, ("random_guard", "random_model", "processor")))  # type: ignore[return-value]
-    path = weights_dir("llama-guard-4")
-    model = Llama4ForConditionalGeneration.from_pretrained(path, dtype=torch.float32).eval()
-    return request.getfixturevalue("stand_in"), model, AutoProcessor.from_pretrained(path)
+def judged(guard: LlamaGuard, drawn: Sequence[Sample]) -> list[Finding]:
+    checks = [check_of(guard, sample) for sample in drawn]
+    return [finding for start in range(0, len(checks), ROWS) for finding in guard.judge(checks[start : start + ROWS])]
 
 
-def test_label_and_categories_are_those_of_the_release(rig: tuple[LlamaGuard, Any, Any]) -> None:
-    guard, model, processor = rig
-    drawn = samples(64)
-    expected = [released_answer(model, processor, sample) for sample in drawn]
-    found = [answered(finding) for finding in in_batches(guard, questions(processor, drawn), 16)]
-    assert found == expected
-    kinds = {"lists" if isinstance(answer, tuple) else answer for answer in expected}
-    assert {"safe", "lists"} <= kinds
-    assert any(isinstance(answer, tuple) and len(answer) > 1 for answer in expected)
+def test_label_and_categories_and_score_are_those_of_the_release(
+    rig: Rig, record_property: Callable[[str, object], None]
+) -> None:
+    began = time.monotonic()
+    drawn = samples(rig.count)
+    findings = judged(rig.guard, drawn)
+    expected = [rig.released.answer(sample) for sample in drawn]
+    scores = [rig.released.score(sample) for sample in drawn]
+    worst = max(
+        abs(found.score - score) for found, score in zip(findings, scores, strict=True) if found.score is not None
+    )
+    wrong = [number for number, found in enumerate(findings) if answered(found) != expected[number]]
+
+    answers = Counter(answer if isinstance(answer, str) else "unsafe" for answer in expected)
+    kinds = Counter(kind for sample in drawn for kind in sample.kinds)
+    several = sum(isinstance(answer, tuple) and len(answer) > 1 for answer in expected)
+    record_property(
+        "fidelity",
+        f"{rig.name}: {len(drawn)} prompts ({_told(kinds)}; {_told(answers)}, {several} with several categories): "
+        f"{len(wrong)} mismatches, largest score difference {worst:.1e}, {time.monotonic() - began:.0f} s",
+    )
+    assert not wrong, [(number, expected[number], findings[number]) for number in wrong[:5]]
+    assert worst < MOST_SCORE_DIFFERENCE
+    assert {"user", "assistant", "exclusions", "one image", "several images", "earlier turns"} <= set(kinds)
+    assert {"safe", "unsafe"} <= set(answers)
+    assert answers["unparseable"] < len(drawn) / 10
+    assert several
 
 
-def test_a_batch_gives_what_its_rows_give_alone(rig: tuple[LlamaGuard, Any, Any]) -> None:
-    guard, _, processor = rig
-    asked = questions(processor, samples(32, seed=8))
-    assert differences(in_batches(guard, asked, 32), in_batches(guard, asked, 1)) < 1e-4
+def _told(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.most_common())
+
+
+def test_a_batch_gives_what_its_rows_give_alone(rig: Rig) -> None:
+    asked = questions(rig.released.processor, samples(32, seed=8))
+    together = rig.guard._one_pass.judge(asked)
+    alone = [finding for question in asked for finding in rig.guard._one_pass.judge([question])]
+    assert differences(together, alone) < MOST_SCORE_DIFFERENCE

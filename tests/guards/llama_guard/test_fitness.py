@@ -2,10 +2,12 @@
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from worker.guards.errors import ModelRefused
 from worker.guards.llama_guard.answer import AnswerTokens
@@ -133,6 +135,50 @@ def test_words_that_are_not_one_token(tokenizer: Any) -> None:
 
 def test_too_little_context(random_model: Any, processor: Any) -> None:
     assert cause_of(random_model, processor, LlamaGuardOptions(context_tokens=100)) == "context_tokens"
+
+
+def with_tensors(checkpoint: Path, path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    linked(checkpoint, path)
+    tensors = load_file(path / "model.safetensors")
+    change(tensors)
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+    return path
+
+
+def test_missing_tensors_are_refused_by_name(checkpoint: Path, tmp_path: Path) -> None:
+    def drop(tensors: dict[str, Any]) -> None:
+        for name in [name for name in tensors if ".layers.1." in name and "language_model" in name]:
+            del tensors[name]
+
+    with pytest.raises(
+        ModelRefused, match=r"9 tensors .* missing .*layers\.1\.feed_forward\.down_proj.*, \.\.\."
+    ) as caught:
+        LlamaGuard.load(with_tensors(checkpoint, tmp_path, drop), MODEL)
+    assert caught.value.cause == "incomplete_weights"
+
+
+def test_tensors_of_another_shape_are_refused_by_name(checkpoint: Path, tmp_path: Path) -> None:
+    def cut(tensors: dict[str, Any]) -> None:
+        tensors["language_model.lm_head.weight"] = tensors["language_model.lm_head.weight"][:-1].clone()
+
+    with pytest.raises(ModelRefused, match=r"1 tensors .*lm_head") as caught:
+        LlamaGuard.load(with_tensors(checkpoint, tmp_path, cut), MODEL)
+    assert caught.value.cause == "incomplete_weights"
+
+
+def test_layers_that_the_config_leaves_out_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    path = edited(linked(checkpoint, tmp_path), num_hidden_layers=2, no_rope_layers=[1, 1], layer_types=...)
+    assert load_cause(path) == "unused_layers"
+
+
+def test_a_tied_head_is_not_missing(checkpoint: Path, tmp_path: Path) -> None:
+    def untie(tensors: dict[str, Any]) -> None:
+        del tensors["language_model.lm_head.weight"]
+
+    path = edited(with_tensors(checkpoint, tmp_path, untie), tie_word_embeddings=True)
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
+    LlamaGuard.load(path, MODEL)
 
 
 def test_only_safetensors_are_loaded(checkpoint: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from worker.guards.guard import Check, Fault, Guard, Preparation
 from worker.guards.llama_guard.guard import LlamaGuard, LlamaGuardOptions
 from worker.policy.policy import DEFAULT_POLICY, Policy
 from worker.standins import weights_dir
-from worker.standins.build import guard_model
+from worker.standins.build import Dims, guard_model
 
 from .conftest import MODEL
 
@@ -202,7 +202,9 @@ def test_the_stand_in_knows_right_from_wrong_in_its_world(stand_in: LlamaGuard) 
 
 def test_an_answer_outside_of_the_grammar_is_a_fault(tokenizer: Any, processor: Any) -> None:
     torch.manual_seed(0)
-    guard = LlamaGuard.of(guard_model(tokenizer, 32, 2, 32), processor, MODEL, LlamaGuardOptions())
+    guard = LlamaGuard.of(
+        guard_model(tokenizer, Dims(hidden=32, layers=2, mlp=64, vision=32)), processor, MODEL, LlamaGuardOptions()
+    )
     for finding in guard.judge([prepare(guard, message).checks[0] for message in ("a", "b")]):
         assert (finding.score, finding.fault, finding.categories) == (None, Fault.UNPARSEABLE, ())
 

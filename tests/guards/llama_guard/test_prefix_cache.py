@@ -1,5 +1,6 @@
 """The prefix cache: the same answers as without it, whatever is in a batch, and within its bytes."""
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from worker.guards.llama_guard.guard import LlamaGuard, LlamaGuardOptions
 from worker.guards.llama_guard.one_pass import Question
 from worker.guards.llama_guard.prefix_cache import PrefixCache, Shape, probes_of, stacked
 from worker.guards.llama_guard.prompts import Prompt, Prompts, PromptTurn
+from worker.observability import metrics
+from worker.policy.taxonomy import CATEGORY_KEYS
+from worker.standins.corpus import text_message
 
 pytestmark = pytest.mark.models
 
@@ -73,14 +77,79 @@ def test_the_cost_of_a_prompt_is_what_is_left_to_compute(cache: PrefixCache, pro
 
 
 @torch.inference_mode()
-def test_the_least_recently_used_go_when_the_bytes_are_used_up(random_model: Any, processor: Any) -> None:
+def test_when_the_bytes_are_used_up_only_what_is_used_far_more_gets_a_place(random_model: Any, processor: Any) -> None:
     prompts = Prompts(processor)
     one, two, three = (prompts.render([PromptTurn("user", "hi")], excluded) for excluded in ((), ("S1",), ("S2",)))
     size = PrefixCache(random_model, probes_of(prompts), 1 << 30).of(one).size  # type: ignore[union-attr]
     cache = PrefixCache(random_model, probes_of(prompts), most_bytes=2 * size)
-    for prompt in (one, two, one, three):
+
+    def held() -> list[bool]:
+        return [bool(cache.known_tokens(prompt)) for prompt in (one, two, three)]
+
+    for prompt in (one, two, one, three, three):
         cache.of(prompt)
-    assert [bool(cache.known_tokens(prompt)) for prompt in (one, two, three)] == [True, False, True]
+    assert held() == [True, True, False]
+    cache.of(three)
+    assert held() == [True, False, True]
+    assert cache.of(two) is None  # until it is used far more often in turn
+
+
+@torch.inference_mode()
+def test_what_is_not_used_any_more_fades(random_model: Any, processor: Any) -> None:
+    prompts = Prompts(processor)
+    old, new = (prompts.render([PromptTurn("user", "hi")], excluded) for excluded in ((), ("S1",)))
+    size = PrefixCache(random_model, probes_of(prompts), 1 << 30).of(old).size  # type: ignore[union-attr]
+    cache = PrefixCache(random_model, probes_of(prompts), most_bytes=size)
+    for _ in range(20_000):
+        cache.of(old)
+    for _ in range(10_000):
+        cache.of(new)
+    assert (cache.known_tokens(old), cache.known_tokens(new) > 0) == (0, True)
+    assert len(cache._uses) <= 2
+
+
+@torch.inference_mode()
+def test_a_prefix_larger_than_the_bound_is_not_computed(random_model: Any, processor: Any) -> None:
+    cache = PrefixCache(random_model, probes_of(Prompts(processor)), most_bytes=1000)
+    assert cache.of(Prompts(processor).render([PromptTurn("user", "hello")])) is None
+    assert cache.bytes == 0
+
+
+def test_200_policies_stay_within_the_bytes_and_change_no_answer(
+    random_model: Any, processor: Any, whole: LlamaGuard
+) -> None:
+    """Each with both roles: 400 prefixes where there is room for five."""
+    rng, prompts = random.Random(7), Prompts(processor)
+    policies = {
+        tuple(sorted(rng.sample(CATEGORY_KEYS, rng.randint(1, 9)), key=CATEGORY_KEYS.index)) for _ in range(230)
+    }
+    asked = [
+        Question(prompts.render([PromptTurn("user", "hi"), *end], excluded))
+        for excluded in sorted(policies)[:200]
+        for end in ((), (PromptTurn("assistant", text_message(rng, "assistant", []).text),))
+    ]
+    assert len({Shape.of(question.prompt) for question in asked}) == 400
+    rng.shuffle(asked)
+    popular = asked[:3] * 40
+    with torch.inference_mode():
+        one = PrefixCache(random_model, probes_of(prompts), 1 << 30).of(asked[0].prompt)
+    assert one is not None
+    bound = 5 * one.size
+    guard = LlamaGuard.of(random_model, processor, MODEL, LlamaGuardOptions(prefix_cache_bytes=bound))
+    cache = guard._one_pass._prefixes
+    held: set[Shape] = set()
+    added = 0
+    for start in range(0, len(asked), 40):
+        batch = [*asked[start : start + 40], *popular[start // 4 : start // 4 + 10]]
+        found = guard._one_pass.judge(batch)
+        added += len(set(cache._prefixes) - held)
+        held = set(cache._prefixes)
+        assert 0 < cache.bytes <= bound
+        assert cache.bytes == sum(prefix.size for prefix in cache._prefixes.values())
+        assert metrics.PREFIX_CACHE_BYTES._value.get() == cache.bytes
+        assert differences(found, whole._one_pass.judge(batch)) < 1e-4
+    assert added < 20  # not one for each of the 500 prompts
+    assert all(cache.known_tokens(question.prompt) for question in popular[:3])
 
 
 @torch.inference_mode()

@@ -192,6 +192,8 @@ def copy_of_weights(folder: Path, **changes: Any) -> Path:
         ({"id2label": {"0": "BENIGN", "1": "INJECTION", "2": "JAILBREAK"}}, "wrong_labels"),
         ({"max_position_embeddings": 256}, "short_window"),
         ({"num_hidden_layers": 4}, "incomplete_weights"),
+        ({"num_hidden_layers": 2}, "unused_layers"),
+        ({"vocab_size": 799}, "incomplete_weights"),
         ({"model_type": "nonsense"}, "not_loadable"),
     ],
 )
@@ -236,7 +238,7 @@ def test_missing_tensors_are_refused(tmp_path: Path) -> None:
     tensors = load_file(WEIGHTS / "model.safetensors")
     del tensors["classifier.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelRefused, match="incomplete_weights"):
+    with pytest.raises(ModelRefused, match=r"incomplete_weights: 1 tensors .*: classifier\.weight\."):
         PromptGuard.load(folder, MODEL, device="cpu")
 
 

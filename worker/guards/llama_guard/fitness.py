@@ -1,14 +1,19 @@
 """Fitness: whether a checkpoint's files do what this engine relies on. Every trap here would be silent later."""
 
+import re
 from typing import Any
 
+import structlog
 from transformers.models.llama4 import processing_llama4
 
 from worker.guards.errors import ModelRefused
+from worker.guards.llama_guard.delimiters import neutralise
 from worker.guards.llama_guard.prompts import Prompts, PromptTurn
 
+log = structlog.get_logger(__name__)
+
 _ATTENTION_CHUNK = 8192  # the released config has null, which `forward` does not take; full attention never uses it
-_OWN_FILES = "Download the checkpoint again and keep its files as they are"
+OWN_FILES = "Download the checkpoint again and keep its files as they are"
 
 
 def repair_config(config: Any) -> None:
@@ -25,33 +30,34 @@ def repair_config(config: Any) -> None:
         raise ModelRefused(
             "layers_without_rope",
             "text_config.no_rope_layers in config.json does not give every layer RoPE, as Llama Guard 4 was trained",
-            f"Set it to a list of {text.num_hidden_layers} ones, or: {_OWN_FILES}",
+            f"Set it to a list of {text.num_hidden_layers} ones, or: {OWN_FILES}",
         )
     text.attention_chunk_size = _ATTENTION_CHUNK
     text.layer_types = ["full_attention"] * text.num_hidden_layers
 
 
-def check_processor(processor: Any, prompts: Prompts, image_token: int) -> None:
+def check_processor(processor: Any, prompts: Prompts, image_token: int | None) -> None:
     """Checks template, padding, exclusion of categories and sanitising of a processor. Raises ModelRefused."""
     _check_template(processor, prompts)
     _check_pad(processor.tokenizer, image_token)
     _check_exclusion(prompts)
     _check_control_tokens(processor.tokenizer, prompts)
+    _note_other_delimiters(processor.tokenizer, prompts)
 
 
 def _check_template(processor: Any, prompts: Prompts) -> None:
     # Without a template among the checkpoint's files, transformers takes that of the Llama 4 assistant, in silence.
     if not processor.chat_template or processor.chat_template == processing_llama4.chat_template:
-        raise ModelRefused("chat_template", "the checkpoint has no chat template of its own", _OWN_FILES)
+        raise ModelRefused("chat_template", "the checkpoint has no chat template of its own", OWN_FILES)
     try:
         first, second = (prompts.render([PromptTurn("user", text)]).ids.tolist() for text in ("one", "another text"))
     except Exception as error:  # Jinja and the processor raise many kinds
-        raise ModelRefused("chat_template", f"the chat template does not render ({error})", _OWN_FILES) from error
+        raise ModelRefused("chat_template", f"the chat template does not render ({error})", OWN_FILES) from error
     if first == second:
-        raise ModelRefused("chat_template", "the chat template leaves out the messages' text", _OWN_FILES)
+        raise ModelRefused("chat_template", "the chat template leaves out the messages' text", OWN_FILES)
 
 
-def _check_pad(tokenizer: Any, image_token: int) -> None:
+def _check_pad(tokenizer: Any, image_token: int | None) -> None:
     pad = tokenizer.pad_token_id
     if pad is None or pad == image_token:
         fault = "no pad token" if pad is None else "the image token as its pad token, so that padding counts as image"
@@ -84,3 +90,12 @@ def _check_control_tokens(tokenizer: Any, prompts: Prompts) -> None:
             "special-token text in a message becomes special tokens",
             "Use a version of transformers whose apply_chat_template knows sanitize_control_tokens (5.23)",
         )
+
+
+def _note_other_delimiters(tokenizer: Any, prompts: Prompts) -> None:
+    """Logs what the template writes around messages and `neutralise` does not know: messages could imitate it."""
+    turns = [PromptTurn("user", "text"), PromptTurn("assistant", "text")]
+    prompt = tokenizer.decode(prompts.render(turns).ids)
+    around = re.findall(r"<[A-Za-z][^<>|]*>", prompt) + re.findall(r"\n\n\w+:(?= *text)", prompt)
+    if others := [delimiter for delimiter in around if not neutralise(delimiter)[1]]:
+        log.warning("llama_guard_template_has_other_delimiters", delimiters=others)

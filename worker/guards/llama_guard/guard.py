@@ -4,48 +4,47 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
-import torch
-from transformers import AutoConfig, AutoProcessor, Llama4ForConditionalGeneration
+from transformers import AutoProcessor
 
 from worker.contract.chat_event import ChatEvent
 from worker.guards.errors import ModelRefused
 from worker.guards.guard import Check, Finding, ModelId, Preparation
 from worker.guards.llama_guard.answer import AnswerTokens
-from worker.guards.llama_guard.fitness import check_processor, repair_config
+from worker.guards.llama_guard.fitness import check_processor
 from worker.guards.llama_guard.image_fetcher import ImageFetcher
 from worker.guards.llama_guard.images import ImageLimits, ImageReader, MiB
+from worker.guards.llama_guard.model import DType, Weights, load_config, load_model
 from worker.guards.llama_guard.one_pass import OnePass, Question
 from worker.guards.llama_guard.planner import PlanLimits, Planner
 from worker.guards.llama_guard.prefix_cache import PrefixCache, probes_of
 from worker.guards.llama_guard.prompts import Prompts, PromptTurn
 from worker.guards.llama_guard.windows import WindowSize
 from worker.guards.turns import turns_of
+from worker.observability import metrics
 from worker.policy.policy import Policy
 
-DType = Literal["auto", "bfloat16", "float16", "float32"]
-
-_DTYPES: Final = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 _ABOUT_STAND_IN: Final = "stand_in.json"
 _LEAST_WINDOW: Final = 16  # tokens
 
 
 @dataclass(frozen=True, slots=True)
 class LlamaGuardOptions:
-    """How events become prompts. The defaults are those of the settings."""
+    """How events become prompts, and prompts findings. The defaults are those of the settings."""
 
     window_tokens: int = 4096  # of the judged text in one prompt
     window_overlap_tokens: int | None = None  # None: a quarter of a window
     max_windows: int = 32  # of one event
     context_tokens: int = 8192  # of a whole prompt
-    max_images: int = 5  # of one event
+    max_images: int = 5  # of one event; 0: only the text model is loaded
     max_image_bytes: int = 8 * MiB
     max_image_pixels: int = 16_000_000
     max_image_tiles: int | None = None  # an image is cut into, besides its overview; None: as the checkpoint says
     image_hosts: tuple[str, ...] = ()  # from which https image URLs are fetched
     image_fetch_seconds: float = 10.0
     prefix_cache_bytes: int = 1 << 30  # of keys and values on the device; 0: every prompt is computed whole
+    weights: Weights = "full"
 
 
 class LlamaGuard:
@@ -72,31 +71,23 @@ class LlamaGuard:
         `device` is torch's word for one. Raises ModelRefused with the cause and the remedy, OSError where files are
         missing, and what torch raises where the device has no room.
         """
-        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-        repair_config(config)
+        options = _capped(options or LlamaGuardOptions(), path / _ABOUT_STAND_IN)
+        config = load_config(path)
         processor = AutoProcessor.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-        weights = Llama4ForConditionalGeneration.from_pretrained(
-            path,
-            config=config,
-            dtype=_dtype(dtype, device),
-            attn_implementation="sdpa",
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-        ).to(device)
-        return cls.of(weights, processor, model, _capped(options or LlamaGuardOptions(), path / _ABOUT_STAND_IN))
+        weights = load_model(path, config, device, dtype, images=options.max_images > 0, weights=options.weights)
+        return cls.of(weights, processor, model, options)
 
     @classmethod
     def of(cls, weights: Any, processor: Any, model: ModelId, options: LlamaGuardOptions) -> Self:
         """The guard around a loaded model and processor. Raises ModelRefused."""
         prompts = Prompts(processor, options.max_image_tiles)
-        check_processor(processor, prompts, weights.config.image_token_id)
+        check_processor(processor, prompts, getattr(weights.config, "image_token_id", None))
         tokens = AnswerTokens.of(processor.tokenizer, _ends(weights.generation_config))
         fetcher = ImageFetcher(options.image_hosts, options.image_fetch_seconds) if options.image_hosts else None
         reader = ImageReader(ImageLimits(options.max_image_bytes, options.max_image_pixels), fetcher)
         planner = Planner(prompts, reader, _plan_limits(options, prompts))
         prefixes = PrefixCache(weights, probes_of(prompts), options.prefix_cache_bytes)
-        return cls(planner, OnePass(weights, tokens, processor.tokenizer.pad_token_id, prefixes), model)
+        return cls(planner, OnePass(weights, tokens, prefixes), model)
 
     def prepare(self, event: ChatEvent, policy: Policy) -> Preparation:
         """The prompts of an event, a check each. Thread-safe.
@@ -107,17 +98,13 @@ class LlamaGuard:
         plan = self._planner.plan(turns_of(event), policy.excluded_categories)
         wanted_from = policy.categories_wanted_from
         checks = [Check(self._one_pass.cost(prompt), Question(prompt, wanted_from)) for prompt in plan.prompts]
-        return Preparation(checks, plan.images, plan.turns_dropped, plan.complete)
+        if plan.delimiters_neutralised:
+            metrics.DELIMITERS_NEUTRALISED.inc(plan.delimiters_neutralised)
+        return Preparation(checks, plan.images, plan.turns_dropped, plan.complete, plan.delimiters_neutralised)
 
     def judge(self, checks: Sequence[Check]) -> list[Finding]:
         """One finding a check, in one forward pass. Only for the device's thread; raises what torch raises."""
         return self._one_pass.judge([check.payload for check in checks])
-
-
-def _dtype(dtype: DType, device: str) -> torch.dtype:
-    if dtype != "auto":
-        return _DTYPES[dtype]
-    return torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
 
 
 def _capped(options: LlamaGuardOptions, about: Path) -> LlamaGuardOptions:

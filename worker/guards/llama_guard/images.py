@@ -17,6 +17,9 @@ MiB: Final = 1 << 20
 # What chats hold. Decoders are attack surface: no others are ever tried.
 FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 
+_ANIMATIONS: Final = ("GIF", "WEBP", "PNG")  # further pictures in a JPEG are previews and gain maps
+_ANIMATED: Final = "moderation_animated"
+
 _DATA_URL: Final = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 _WHITESPACE: Final = str.maketrans("", "", " \t\r\n")
 
@@ -44,7 +47,7 @@ class ImageReader:
         self._limits, self._fetcher = limits, fetcher
 
     def read(self, part: ImagePart | ImageUrlPart) -> Image.Image:
-        """The picture, RGB, upright, transparency on white; of an animation the first frame.
+        """The picture, RGB, upright, transparency on white; of an animation the first frame (see `is_whole`).
 
         Raises Unjudgeable: `image_not_base64`, `image_unreadable`, `image_too_large`, `image_url_not_allowed`,
         `image_fetch_failed`.
@@ -88,8 +91,11 @@ def decode_image(file: bytes, limits: ImageLimits) -> Image.Image:
     try:
         with Image.open(io.BytesIO(file), formats=FORMATS) as image:
             _check_size(image, limits)
+            animated = image.format in _ANIMATIONS and getattr(image, "is_animated", False)
             image.load()
-            return _upright_rgb(image)
+            picture = _upright_rgb(image)
+            picture.info[_ANIMATED] = animated
+            return picture
     except Unjudgeable:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -100,6 +106,11 @@ def decode_image(file: bytes, limits: ImageLimits) -> Image.Image:
         kind = type(error).__name__
         known = ", ".join(FORMATS)
         _refuse("image_unreadable", f"an image cannot be decoded ({kind}); readable are {known}")
+
+
+def is_whole(picture: Image.Image) -> bool:
+    """Whether a picture of `decode_image` shows all of its file; False for an animation's first frame."""
+    return not picture.info.get(_ANIMATED, False)
 
 
 def _check_size(image: Image.Image, limits: ImageLimits) -> None:

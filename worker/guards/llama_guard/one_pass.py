@@ -2,11 +2,10 @@
 
 Attention is causal, so an unsafe answer up to its first number can be appended to every prompt at once:
 
-    [pad ... prefix, from the cache] [pad ... rest of the prompt] "\\n\\n" "unsafe" "\\n" "S"
+    [prefix, from the cache] [rest of the prompt] "\\n\\n" "unsafe" "\\n" "S"
 
-A mask over both parts and explicit positions make the padding invisible. The logits of the last five columns say what
-`generate` would have said at each of them: at the prompt's end and at "\\n\\n" they are the verdict, at "S" the first
-category. Only unsafe rows go on, for further categories.
+The logits of a row's last five columns say what `generate` would have said at each of them: at the prompt's end and at
+"\\n\\n" they are the verdict, at "S" the first category. Only unsafe rows go on, for further categories.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,9 @@ from transformers import DynamicCache
 
 from worker.guards.guard import Fault, Finding
 from worker.guards.llama_guard.answer import MOST_CATEGORIES, AnswerTokens
-from worker.guards.llama_guard.prefix_cache import PrefixCache, stacked
+from worker.guards.llama_guard.model import text_model
+from worker.guards.llama_guard.packing import ATTENTION, Packed
+from worker.guards.llama_guard.prefix_cache import Prefix, PrefixCache, stacked
 from worker.guards.llama_guard.prompts import Prompt
 from worker.policy.taxonomy import CATEGORY_KEYS
 
@@ -55,8 +56,10 @@ class _Row:
 class OnePass:
     """Answers questions with a Llama 4 model. Belongs to one thread."""
 
-    def __init__(self, model: Any, tokens: AnswerTokens, pad: int, prefixes: PrefixCache) -> None:
-        self._model, self._tokens, self._pad, self._prefixes = model.eval(), tokens, pad, prefixes
+    def __init__(self, model: Any, tokens: AnswerTokens, prefixes: PrefixCache) -> None:
+        """Sets the attention of `model`; what else it is used for stays as it is."""
+        self._model, self._tokens, self._prefixes = model.eval(), tokens, prefixes
+        text_model(model).set_attn_implementation(ATTENTION)
         self._appended = torch.tensor(tokens.appended, dtype=torch.int32)
         self._numbers = torch.tensor(tokens.numbers, device=model.device)
 
@@ -73,40 +76,46 @@ class OnePass:
         if not questions:
             return []
         prefixes = [self._prefixes.of(question.prompt) for question in questions]
-        cache, known = stacked(prefixes, self._model.config.get_text_config())
-        rests = [question.prompt.ids[length:] for question, length in zip(questions, known.tolist(), strict=True)]
-        ids, mask = self._pad_left(rests, known)
+        rests = [
+            torch.cat([question.prompt.ids[0 if prefix is None else len(prefix) :], self._appended])
+            for question, prefix in zip(questions, prefixes, strict=True)
+        ]
+        packed = Packed.of(rests, prefixes, self._model.device)
         tiles = [question.prompt.pixels for question in questions if question.prompt.pixels is not None]
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        # In the rows' order: image features are scattered over the image tokens of the sequence.
+        pixels = {"pixel_values": torch.cat(tiles).to(self._model.device, self._model.dtype)} if tiles else {}
         logits = self._model(
-            input_ids=ids,
-            # In the rows' order: image features are scattered over the image tokens row by row.
-            pixel_values=torch.cat(tiles).to(self._model.device, self._model.dtype) if tiles else None,
-            attention_mask=mask,
-            position_ids=positions[:, -ids.shape[1] :],
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=len(self._appended) + 1,
+            input_ids=packed.ids,
+            position_ids=packed.positions,
+            attention_mask={"full_attention": None, "chunked_attention": None},  # `packed` says it all
+            use_cache=False,
+            logits_to_keep=packed.last_columns(len(self._appended) + 1),
+            packed=packed,
+            **pixels,
         ).logits
-        rows = self._read(logits, [question.wanted_from for question in questions])
+        rows = self._read(
+            logits.view(len(rests), -1, logits.shape[-1]), [question.wanted_from for question in questions]
+        )
         live = [number for number, row in enumerate(rows) if row.named and not row.strange]
         if live:
-            cache.batch_select_indices(torch.tensor(live, device=ids.device))
-            self._continue([rows[number] for number in live], cache, mask[live], positions[live, -1] + 1)
+            lengths = torch.tensor([len(rests[number]) for number in live])
+            cache, mask = self._cache(packed, [prefixes[number] for number in live], torch.tensor(live), lengths)
+            self._continue([rows[number] for number in live], cache, mask, mask.sum(1))
         return [row.finding() for row in rows]
 
-    def _pad_left(self, rests: Sequence[Tensor], known: Tensor) -> tuple[Tensor, Tensor]:
-        """Rests of prompts [n each] behind prefixes of `known` [rows] tokens -> ids [rows, longest rest + 4] and mask
-        [rows, longest prefix + longest rest + 4]: every row ends in the same column, and so does every prefix."""
-        lengths = torch.tensor([len(rest) for rest in rests]) + len(self._appended)
-        width, prefix_width = int(lengths.max()), int(known.max())
-        ids = torch.full((len(rests), width), self._pad, dtype=torch.int64)
-        for row, rest in enumerate(rests):
-            ids[row, width - int(lengths[row]) :] = torch.cat([rest, self._appended])
-        in_prefix = torch.arange(prefix_width)[None] >= (prefix_width - known)[:, None]
-        in_rest = torch.arange(width)[None] >= (width - lengths)[:, None]
-        mask = torch.cat([in_prefix, in_rest], 1).long()
-        return ids.to(self._model.device), mask.to(self._model.device)
+    def _cache(
+        self, packed: Packed, prefixes: Sequence[Prefix | None], rows: Tensor, lengths: Tensor
+    ) -> tuple[DynamicCache, Tensor]:
+        """The keys and values of some packed rows of `lengths` tokens behind their prefixes, as a cache; and its mask
+        [rows, longest prefix + longest row]."""
+        device = packed.ids.device
+        cache, known = stacked(prefixes, self._model.config.get_text_config())
+        layers, in_row = packed.tails(rows.to(device), lengths.to(device))
+        for layer, (keys, values) in enumerate(layers):
+            cache.update(keys, values, layer)
+        width = int(known.max())
+        in_prefix = torch.arange(width, device=device) >= width - known.to(device)[:, None]
+        return cache, torch.cat([in_prefix, in_row], 1).long()
 
     def _read(self, logits: Tensor, wanted_from: Sequence[float]) -> list[_Row]:
         """Logits [rows, 5, vocabulary] -> a row each, with its first category where the score reaches `wanted_from`."""

@@ -6,7 +6,8 @@ from typing import Final
 
 from PIL import Image
 
-from worker.guards.llama_guard.images import ImageReader
+from worker.guards.llama_guard.delimiters import neutralise
+from worker.guards.llama_guard.images import ImageReader, is_whole
 from worker.guards.llama_guard.prompts import Prompt, Prompts, PromptTurn, clean
 from worker.guards.llama_guard.windows import WindowSize, cut_windows
 from worker.guards.turns import Turn
@@ -33,6 +34,7 @@ class Plan:
     images: int
     turns_dropped: int
     complete: bool  # False: part of the judged turn is in no prompt
+    delimiters_neutralised: int  # in the texts of its turns
 
 
 class Planner:
@@ -40,7 +42,7 @@ class Planner:
 
     The judged turn is always there, in windows where it is long. Of the turns before it, the oldest are left out until
     the prompt fits; so are those with images beyond the event's limit. Where images do not fit beside the text, they
-    are judged in further prompts, each with the first window.
+    are judged in further prompts, each with the first window. Imitations of the template's delimiters are neutralised.
     """
 
     def __init__(self, prompts: Prompts, reader: ImageReader, limits: PlanLimits) -> None:
@@ -53,7 +55,8 @@ class Planner:
         """The plan for the last of the turns (see `turns_of`). Raises Unjudgeable where an image cannot be read."""
         judged, context = turns[-1], [turn for turn in turns[:-1] if turn.messages]
         pictures = tuple(self._reader.read(part) for part in judged.images[: self._limits.max_images])
-        windows = cut_windows(clean(judged.text), self._prompts.token_spans, self._limits.window)
+        text, neutralised = neutralise(clean(judged.text))
+        windows = cut_windows(text, self._prompts.token_spans, self._limits.window)
         history = self._history(context, self._limits.max_images - len(pictures))
         pieces = [PromptTurn(judged.role, text) for text in windows.texts]
         prompts: tuple[Prompt, ...] = ()
@@ -62,11 +65,13 @@ class Planner:
         if not prompts or not self._fit(prompts):
             pieces = self._with_pictures(pieces, pictures, excluded)
             history, prompts = self._shortened(history, pieces, excluded)
+        dropped = len(context) - len(history)
         return Plan(
             prompts,
             images=len(pictures) + sum(len(turn.images) for turn in history),
-            turns_dropped=len(context) - len(history),
-            complete=windows.complete and len(pictures) == len(judged.images),
+            turns_dropped=dropped,
+            complete=windows.complete and len(pictures) == len(judged.images) and all(map(is_whole, pictures)),
+            delimiters_neutralised=neutralised + sum(neutralise(turn.text)[1] for turn in context[dropped:]),
         )
 
     def _history(self, context: Sequence[Turn], images: int) -> list[PromptTurn]:
@@ -79,7 +84,7 @@ class Planner:
             if characters < 0 or images < 0:
                 break
             pictures = tuple(self._reader.read(part) for part in turn.images)
-            history.append(PromptTurn(turn.role, clean(turn.text), pictures))
+            history.append(PromptTurn(turn.role, neutralise(clean(turn.text))[0], pictures))
         return history[::-1]
 
     def _with_pictures(

@@ -4,7 +4,7 @@ A prompt's first 150 tokens or so (task, categories) depend only on what is excl
 whether there is an image. Their keys and values are shared by all rows; only the rest of each prompt is computed.
 """
 
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -20,6 +20,8 @@ from worker.observability import metrics
 
 # What messages may begin with: one or two alike would take the tokeniser's merge of both into the prefix.
 _OPENINGS: Final = ("a", "7", "é", "!", " x", "\n")
+
+_USES_COUNTED: Final = 4096  # prompts after which the counts of uses are halved: old ones fade
 
 KeysAndValues = tuple[Tensor, Tensor]
 
@@ -55,24 +57,41 @@ class Prefix:
 
 
 class PrefixCache:
-    """Prefixes by shape, the least recently used ones dropped. `of` belongs to the device's thread."""
+    """Prefixes by shape, within a bound of bytes. `of` belongs to the device's thread.
+
+    Where there is no room for another one, it takes the place of a prefix that is used less than half as often. To
+    compute a prefix costs as much as to compute a prompt whole: among many policies, each would drive out the next
+    before it is used again.
+    """
 
     def __init__(self, model: Any, probes: Callable[[Shape], Sequence[Prompt]], most_bytes: int) -> None:
         """`probes` renders prompts of a shape that have nothing in common but their beginning."""
         self._model, self._probes, self._most_bytes = model, probes, most_bytes
-        self._prefixes: OrderedDict[Shape, Prefix] = OrderedDict()
+        self._prefixes: dict[Shape, Prefix] = {}
+        self._uses: Counter[Shape] = Counter()  # wanted lately, held or not
+        self._counted = 0
+        self._largest = 0  # bytes of the largest prefix so far; they differ little
+        self._bytes = 0
+        text = model.config.get_text_config()
+        self._token_bytes = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim * model.dtype.itemsize
+
+    @property
+    def bytes(self) -> int:
+        """On the device, of all prefixes; never more than the bound."""
+        return self._bytes
 
     def of(self, prompt: Prompt) -> Prefix | None:
-        """The prefix of a prompt; None where the prompt does not begin with it, and so is computed whole."""
+        """The prefix of a prompt; None where there is no room for it or the prompt does not begin with it, and so is
+        computed whole."""
         if not self._most_bytes:
             return None
         shape = Shape.of(prompt)
+        self._count(shape)
         prefix = self._prefixes.get(shape)
         if prefix is None:
-            prefix = self._prefixes[shape] = self._compute(shape)
-            self._make_room()
-        else:
-            self._prefixes.move_to_end(shape)
+            prefix = self._add(shape)
+        if prefix is None:
+            return None
         if not _begins_with(prompt, prefix):
             metrics.PROMPTS_WITHOUT_PREFIX.inc()
             return None
@@ -83,20 +102,52 @@ class PrefixCache:
         prefix = self._prefixes.get(Shape.of(prompt))
         return len(prefix) if prefix is not None and _begins_with(prompt, prefix) else 0
 
-    def _compute(self, shape: Shape) -> Prefix:
+    def _count(self, shape: Shape) -> None:
+        self._uses[shape] += 1
+        self._counted += 1
+        if self._counted >= _USES_COUNTED:
+            self._counted = 0
+            self._uses = Counter({each: uses // 2 for each, uses in self._uses.items() if uses > 1})
+
+    def _add(self, shape: Shape) -> Prefix | None:
+        if not self._make_room(shape, self._largest):  # known before anything is rendered
+            return None
+        ids = self._common_ids(shape)
+        size = len(ids) * self._token_bytes
+        if not self._make_room(shape, size):
+            return None
+        self._largest = max(self._largest, size)
+        prefix = self._prefixes[shape] = self._compute(ids)
+        self._hold(self._bytes + prefix.size)
+        return prefix
+
+    def _make_room(self, shape: Shape, size: int) -> bool:
+        """Drops what is used least, as long as it is less than half as often as `shape`."""
+        while self._bytes + size > self._most_bytes:
+            least = min(self._prefixes, key=self._uses.__getitem__, default=None)
+            if least is None or 2 * self._uses[least] >= self._uses[shape]:
+                return False
+            self._hold(self._bytes - self._prefixes.pop(least).size)
+        return True
+
+    def _hold(self, size: int) -> None:
+        self._bytes = size
+        metrics.PREFIX_CACHE_BYTES.set(size)
+
+    def _common_ids(self, shape: Shape) -> list[int]:
         ids = _common_beginning([probe.ids.tolist() for probe in self._probes(shape)])
-        if self._model.config.image_token_id in ids:  # an image belongs to its row
-            ids = ids[: ids.index(self._model.config.image_token_id)]
+        image = getattr(self._model.config, "image_token_id", None)
+        if image in ids:  # an image belongs to its row
+            ids = ids[: ids.index(image)]
+        return ids
+
+    def _compute(self, ids: list[int]) -> Prefix:
         cache = DynamicCache(config=self._model.config.get_text_config())
         if ids:
             inputs = torch.tensor([ids], device=self._model.device)
             self._model(input_ids=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
         layers = [(layer.keys, layer.values) for layer in cache.layers] if ids else []
         return Prefix(torch.tensor(ids, dtype=torch.int32), layers)
-
-    def _make_room(self) -> None:
-        while len(self._prefixes) > 1 and sum(each.size for each in self._prefixes.values()) > self._most_bytes:
-            self._prefixes.popitem(last=False)
 
 
 def _common_beginning(rows: Sequence[Sequence[int]]) -> list[int]:

@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from worker.guards.errors import ModelRefused
 from worker.guards.prompt_guard.windows import WINDOW_TOKENS, Window
+from worker.guards.weights import check_filled
 
 _ATTACK: Final = 1  # the index of the label that means an attack
 # Measured with windows of 512 tokens: larger passes are slower on a CPU, and attention takes memory by rows.
@@ -44,16 +45,13 @@ class Classifier:
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
+                ignore_mismatched_sizes=True,  # they are in the report
                 output_loading_info=True,
             )
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             problem = f"no classifier can be loaded from {path} ({_first_line(error)})"
             raise ModelRefused("not_loadable", problem, ANOTHER_MODEL) from error
-        if report["missing_keys"] or report["mismatched_keys"]:
-            # They would be filled with random numbers, and the guard would answer at random.
-            absent = len(report["missing_keys"]) + len(report["mismatched_keys"])
-            problem = f"{absent} tensors of the model in {path} are missing or of another shape"
-            raise ModelRefused("incomplete_weights", problem, ANOTHER_MODEL)
+        check_filled(report, path, ANOTHER_MODEL)
         return cls(model.to(device).eval(), pad=pad)
 
     @property
