@@ -9,8 +9,10 @@ from rich.console import Console
 from rich.text import Text
 
 from worker import __version__
+from worker.cli.bench import bench_app
 from worker.cli.classify import classify
 from worker.cli.context import CliState
+from worker.cli.dead_letters import dead_letters_app
 from worker.cli.demo import demo
 from worker.cli.models import models_app
 from worker.cli.run import run
@@ -26,9 +28,9 @@ Then [bold]topics create[/bold], [bold]models fetch[/bold] and [bold]run[/bold] 
 Settings come from MODERATION_<NAME> variables, from the TOML file of --config (or MODERATION_CONFIG, or
 ./moderation.toml), and from their defaults: docs/settings.md lists them all.
 
-Exit codes: 0 done; 1 the command found something wrong (a malformed line, a failed check); 2 wrong arguments; 70
-crash, Kafka redelivers; 75 not drained in time, Kafka redelivers; 78 settings, policies, models, topics or rights
-cannot be used.
+Exit codes: 0 done; 1 the command found something wrong (a malformed line, a failed check); 2 wrong arguments; 65 too
+many dead letters; 70 crash, Kafka redelivers; 75 not drained in time, Kafka redelivers; 78 settings, policies, models,
+topics or rights cannot be used.
 """
 
 app = typer.Typer(
@@ -65,6 +67,8 @@ app.command()(demo)
 app.command()(classify)
 app.add_typer(topics_app, name="topics")
 app.add_typer(models_app, name="models")
+app.add_typer(dead_letters_app, name="dead-letters")
+app.add_typer(bench_app, name="bench")
 app.command()(schemas)
 
 

@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,24 +90,42 @@ def guard_tokenizer_lines(rng: random.Random) -> list[str]:
     return prompts * 300 + messages + list(phrases.WORDS) * 3 + answers * 100
 
 
-def guard_processor(tokenizer: Any) -> Any:
-    """Llama 4's processor: small tiles, the guard's chat template."""
-    images = Llama4ImageProcessor(size={"height": TILE, "width": TILE}, max_patches=MAX_TILES)
+def guard_processor(tokenizer: Any, tile: int = TILE, max_tiles: int = MAX_TILES) -> Any:
+    """Llama 4's processor with the guard's chat template. `tile`: pixels a side."""
+    images = Llama4ImageProcessor(size={"height": tile, "width": tile}, max_patches=max_tiles)
     return Llama4Processor(images, tokenizer, patch_size=PATCH, pixel_shuffle_ratio=0.5, chat_template=CHAT_TEMPLATE)
 
 
-def guard_model(tokenizer: Any, hidden: int = 128, layers: int = 4, vision: int = 64) -> Any:
-    """An untrained Llama 4 of about 1 million parameters: text `layers` x `hidden`, vision 2 x `vision`."""
+@dataclass(frozen=True, slots=True)
+class Dims:
+    """The dimensions of a Llama 4; the defaults are the stand-in's, about 1 million parameters."""
+
+    hidden: int = 128
+    layers: int = 4
+    heads: int = 4
+    kv_heads: int = 2
+    head_dim: int = 32
+    mlp: int = 256
+    vocabulary: int | None = None  # None: as many words as the tokenizer has
+    vision: int = 64
+    vision_layers: int = 2
+    vision_heads: int = 4
+    tile: int = TILE  # pixels a side
+
+
+def guard_model(tokenizer: Any, dims: Dims = Dims()) -> Any:
+    """An untrained Llama 4."""
+    hidden, layers, vision = dims.hidden, dims.layers, dims.vision
     text = {
-        "vocab_size": len(tokenizer),
+        "vocab_size": dims.vocabulary or len(tokenizer),
         "hidden_size": hidden,
         "num_hidden_layers": layers,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 32,
+        "num_attention_heads": dims.heads,
+        "num_key_value_heads": dims.kv_heads,
+        "head_dim": dims.head_dim,
         "use_qk_norm": True,
-        "intermediate_size": 2 * hidden,
-        "intermediate_size_mlp": 2 * hidden,
+        "intermediate_size": dims.mlp,
+        "intermediate_size_mlp": dims.mlp,
         "moe_layers": [],  # without it an interleave step of 0 divides by zero
         "interleave_moe_layer_step": 0,
         "num_local_experts": 0,
@@ -122,10 +141,10 @@ def guard_model(tokenizer: Any, hidden: int = 128, layers: int = 4, vision: int 
     }
     eyes = {
         "hidden_size": vision,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
+        "num_hidden_layers": dims.vision_layers,
+        "num_attention_heads": dims.vision_heads,
         "intermediate_size": 4 * vision,  # the adapter behind the pixel shuffle needs exactly this
-        "image_size": TILE,
+        "image_size": dims.tile,
         "patch_size": PATCH,
         "pixel_shuffle_ratio": 0.5,
         "projector_input_dim": hidden,

@@ -1,0 +1,1 @@
+"""Benchmarks: what this machine does, as ratios measured in one run."""

@@ -1,0 +1,131 @@
+"""`moderation-worker bench`: what this machine does, as ratios measured in one run."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated
+
+import orjson
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from worker.standins.build import Dims
+
+bench_app = typer.Typer(help="Measure this machine: ratios in one run, on random weights.", no_args_is_help=True)
+
+_SUITE = tuple(
+    (lengths, policies, images) for lengths in ("chat", "mixed") for policies in (1, 20) for images in (0, 0.2)
+)
+
+
+@bench_app.command()
+def guards(
+    dims: Annotated[
+        str, typer.Option(help="46m, llama-guard-4, 1m, or what differs from 46m, such as hidden=768,layers=8.")
+    ] = "46m",
+    lengths: Annotated[str, typer.Option(help="Tokens of a message: chat (15-45), mixed (5-2000), long.")] = "chat",
+    messages: Annotated[int | None, typer.Option(min=1, help="How many; 64 on a CPU, 2048 on a GPU.")] = None,
+    policies: Annotated[int, typer.Option(min=1, help="Policies with different exclusions, taken in turn.")] = 1,
+    images: Annotated[float, typer.Option(min=0, max=1, help="The share of messages with an image.")] = 0.0,
+    unsafe_share: Annotated[float, typer.Option(min=0, max=1, help="About so many answers are unsafe.")] = 0.1,
+    batch_tokens: Annotated[
+        int | None, typer.Option(min=64, help="Most tokens of a batch; 2048 on a CPU, 16384 on a GPU.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Everything is measured so often, in turn.")] = 3,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>.")] = "auto",
+    suite: Annotated[
+        bool, typer.Option("--suite", help="Lengths x policies x images instead of one workload.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
+) -> None:
+    """The guard engine against the release's snippet and padded batches, on the same random weights.
+
+    The weights are random within the grammar of answers, so that all ways give the same answers; what is measured is
+    the computation of a checkpoint of these dimensions.
+
+    Example: moderation-worker bench guards --dims 46m
+    """
+    import torch
+
+    from worker.bench.guards import Bench, GuardsBench
+    from worker.bench.guards_table import about_line, one_table, suite_table
+    from worker.bench.workload import LENGTHS, Workload
+
+    if lengths not in LENGTHS:
+        raise typer.BadParameter(f"no lengths are named {lengths!r}; known are {', '.join(LENGTHS)}")
+    shape = _dims(dims)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    on_cpu = device == "cpu"
+    console = Console(stderr=True)
+    with console.status("making the model") as status:
+        bench = GuardsBench(
+            Bench(
+                shape,
+                batch_tokens or (2048 if on_cpu else 16384),
+                rounds,
+                unsafe_share=unsafe_share,
+                device=device,
+            )
+        )
+        count = messages or (64 if on_cpu else 2048)
+        works = [Workload(*each) for each in _suite(count)] if suite else [Workload(lengths, count, policies, images)]
+        results = [bench.run(work, status.update) for work in works]
+    about = bench.about()
+    if as_json:
+        found = [dataclasses.asdict(result) for result in results]
+        typer.echo(orjson.dumps({**about, **({"suite": found} if suite else found[0])}).decode())
+        return
+    out = Console(soft_wrap=True)
+    out.print(about_line(about))
+    out.print(suite_table(results) if suite else one_table(results[0]))
+
+
+@bench_app.command("device-busy")
+def device_busy(
+    events: Annotated[int, typer.Option(min=10, help="How many.")] = 1500,
+    rate: Annotated[
+        float | None, typer.Option(min=0.1, help="Events a second; all wait from the start if absent.")
+    ] = None,
+    images: Annotated[float, typer.Option(min=0, max=1, help="The share of events with an image.")] = 0.0,
+    batch_tokens: Annotated[int, typer.Option(min=64, help="Most tokens of a batch.")] = 1536,
+    token_microseconds: Annotated[float, typer.Option(min=0.01, help="That a token takes on the device.")] = 60.0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of words.")] = False,
+) -> None:
+    """How much of the time a simulated device computes while there is work: real preparation, real batches, no GPU.
+
+    Example: moderation-worker bench device-busy --images 0.05
+    """
+    from worker.bench.device_busy import Load, SimulatedDevice
+    from worker.bench.device_busy import device_busy as measure
+
+    load = Load(events=events, image_share=images, events_per_second=rate)
+    found = measure(load, SimulatedDevice(seconds_per_token=token_microseconds / 1e6), batch_tokens=batch_tokens)
+    if as_json:
+        typer.echo(orjson.dumps(dataclasses.asdict(found)).decode())
+        return
+    typer.echo(
+        f"The device was busy {found.share:.1%} of {found.seconds:.1f} s, {found.share_with_checks_ready:.1%} of the "
+        f"time in which checks were ready: {found.batches} batches of {found.batch_seconds * 1000:.0f} ms, longest gap "
+        f"{found.longest_gap_seconds * 1000:.0f} ms, padding {found.padding:.1%}; {found.events_per_second:.0f} "
+        f"events/s, p50 {found.latency_p50 * 1000:.0f} ms, p99 {found.latency_p99 * 1000:.0f} ms."
+    )
+
+
+def _suite(messages: int) -> list[tuple[str, int, int, float]]:
+    return [(lengths, messages, policies, images) for lengths, policies, images in _SUITE]
+
+
+def _dims(words: str) -> "Dims":
+    """Named dimensions, or what differs from 46m."""
+    from worker.bench.random_model import DIMS
+
+    if words in DIMS:
+        return DIMS[words]
+    try:
+        changes = {name: int(value) for name, value in (word.split("=") for word in words.split(","))}
+        return dataclasses.replace(DIMS["46m"], **changes)
+    except (ValueError, TypeError):
+        names = ", ".join(field.name for field in dataclasses.fields(DIMS["46m"]))
+        raise typer.BadParameter(
+            f"{words!r} is neither one of {', '.join(DIMS)} nor of the form name=number,...; names are {names}"
+        ) from None
