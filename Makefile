@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup demo test lint format schemas bench lock clean
+.PHONY: help setup demo test fidelity lint format schemas bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -27,6 +27,9 @@ test: $(INSTALLED) ## All tests, quick ones first, on a real Kafka (TEST='-m "no
 	$(BIN)/moderation-worker schemas --check
 	$(BIN)/python -m pytest $(TEST)
 
+fidelity: $(INSTALLED) ## 1,400 prompts against the release's own code: labels, categories, scores (minutes)
+	$(BIN)/python -m pytest tests/guards/llama_guard/test_fidelity.py --fidelity=full
+
 lint: $(INSTALLED) ## ruff, mypy --strict, import floors
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,8 +43,10 @@ format: $(INSTALLED) ## Format the code
 schemas: $(INSTALLED) ## Generate schemas/ from the contract
 	$(BIN)/moderation-worker schemas
 
-bench: $(INSTALLED) ## Measure the stream on this machine against a plain consume-produce loop
-	$(BIN)/python -m bench.stream
+bench: $(INSTALLED) ## Measure this machine: the guard engine and the stream, each against what it replaces
+	$(BIN)/moderation-worker bench guards
+	$(BIN)/moderation-worker bench device-busy
+	$(BIN)/moderation-worker bench stream
 
 lock: $(INSTALLED) ## Compile requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

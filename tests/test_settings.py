@@ -61,10 +61,10 @@ def test_overrides_win_over_everything(monkeypatch: pytest.MonkeyPatch, tmp_path
     file = toml(tmp_path, 'group = "toml"\nweb_port = 1', "my.toml")
     monkeypatch.setenv("MODERATION_GROUP", "env")
     monkeypatch.setenv("MODERATION_IMAGE_HOSTS", "a,b")
-    monkeypatch.setenv("MODERATION_SASL_PASSWORD", "hush")
+    monkeypatch.setenv("MODERATION_HF_TOKEN", "hush")
     settings = load_settings(file, {"group": "given"})
     assert (settings.group, settings.web_port, settings.image_hosts) == ("given", 1, ("a", "b"))
-    assert settings.sasl_password == SecretStr("hush")
+    assert settings.hf_token == SecretStr("hush")
 
 
 def test_the_file_in_the_working_directory_is_read(tmp_path: Path) -> None:
@@ -202,6 +202,38 @@ def test_all_bad_values_are_named_at_once(tmp_path: Path) -> None:
     [
         ('security_protocol = "SASL_SSL"', "needs sasl_username and sasl_password"),
         ('security_protocol = "SASL_SSL"\nsasl_username = "u"', "needs sasl_username and sasl_password"),
+        (
+            'security_protocol = "SASL_SSL"\nsasl_username = "u"\nsasl_password = "hush"\nsasl_password_file = "/p"',
+            "sasl_password and sasl_password_file exclude each other",
+        ),
+        (
+            'sasl_username = "u"\nsasl_password = "hush"',
+            "sasl_username, sasl_password cannot be used with security_protocol PLAINTEXT, which has no SASL login",
+        ),
+        ('ssl_ca_file = "/c"', "ssl_ca_file cannot be used with security_protocol PLAINTEXT, which has no TLS"),
+        ('security_protocol = "SSL"\nssl_key_password = "hush"', "ssl_key_password is for an ssl_key_file"),
+        (
+            'security_protocol = "SASL_SSL"\nsasl_mechanism = "OAUTHBEARER"',
+            "sasl_mechanism OAUTHBEARER needs sasl_oauth_token_file or sasl_oauth_token_url",
+        ),
+        (
+            'security_protocol = "SASL_SSL"\nsasl_mechanism = "OAUTHBEARER"\nsasl_username = "u"\n'
+            'sasl_oauth_token_file = "/t"',
+            "sasl_username cannot be used with sasl_mechanism OAUTHBEARER",
+        ),
+        (
+            'security_protocol = "SASL_SSL"\nsasl_mechanism = "OAUTHBEARER"\nsasl_oauth_token_url = "https://a/t"',
+            "needs sasl_oauth_client_id and sasl_oauth_client_secret",
+        ),
+        (
+            'security_protocol = "SASL_SSL"\nsasl_mechanism = "OAUTHBEARER"\nsasl_oauth_token_file = "/t"\n'
+            'sasl_oauth_scope = "s"',
+            "sasl_oauth_scope cannot be used with sasl_oauth_token_file",
+        ),
+        (
+            'security_protocol = "SASL_SSL"\nsasl_oauth_token_file = "/t"',
+            "sasl_oauth_token_file cannot be used with sasl_mechanism SCRAM-SHA-512",
+        ),
         ('ssl_cert_file = "/c"', "ssl_cert_file and ssl_key_file go together"),
         ('ssl_key_file = "/k"', "ssl_cert_file and ssl_key_file go together"),
         ('safe_topic = "chat.events"', "must all be different"),
@@ -212,6 +244,31 @@ def test_settings_that_do_not_go_together_are_refused(tmp_path: Path, text: str,
     said = complaint(toml(tmp_path, text))
     assert said.startswith("settings: ")
     assert fault in said
+
+
+@pytest.mark.parametrize(
+    ("url", "taken"),
+    [
+        ("https://login.example/token", True),
+        ("http://127.0.0.1:8080/token", True),
+        ("http://login.example/token", False),
+        ("https://me:hush@login.example/token", False),
+        ("https://", False),
+        ("login.example/token", False),
+    ],
+)
+def test_a_client_secret_goes_over_tls_only(tmp_path: Path, url: str, taken: bool) -> None:
+    file = toml(
+        tmp_path,
+        f'security_protocol = "SASL_SSL"\nsasl_mechanism = "OAUTHBEARER"\nsasl_oauth_token_url = "{url}"\n'
+        'sasl_oauth_client_id = "me"\nsasl_oauth_client_secret = "hush"',
+    )
+    if taken:
+        assert load_settings(file).sasl_oauth_token_url == url
+    else:
+        said = complaint(file)
+        assert said.startswith("setting sasl_oauth_token_url ") and "not an https address" in said
+        assert "hush" not in said
 
 
 @pytest.mark.parametrize(
@@ -235,6 +292,8 @@ def test_a_file_that_is_named_and_missing_is_a_fault(monkeypatch: pytest.MonkeyP
 
 
 def test_secrets_are_in_no_representation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODERATION_SECURITY_PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("MODERATION_SASL_USERNAME", "u")
     monkeypatch.setenv("MODERATION_SASL_PASSWORD", "hush-1")
     monkeypatch.setenv("MODERATION_HF_TOKEN", "hush-2")
     settings = load_settings(None, {"group": "g"})
@@ -270,6 +329,9 @@ def test_numbers_with_a_unit_have_it_in_their_name() -> None:
         if field.annotation in (int, float) and not name.endswith(("_seconds", "_ms", "_bytes", "_tokens", "_pixels"))
     }
     assert unitless == {
+        "dead_letter_limit_consecutive",
+        "dead_letter_limit_share",
+        "dead_letter_limit_window",
         "max_in_flight_events",
         "prepare_threads",
         "torch_threads",

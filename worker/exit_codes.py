@@ -9,6 +9,7 @@ class ExitCode(IntEnum):
     OK = 0
     FAILED = 1  # the command's own check failed, or some lines were malformed
     USAGE = 2  # wrong arguments
+    DEAD_LETTERS = 65  # too many dead letters; nothing is lost, a person should look
     CRASH = 70  # something unexpected; Kafka redelivers what was in flight
     DRAIN_DEADLINE = 75  # work in flight was not finished in time; Kafka redelivers it
     CONFIG = 78  # settings, policies, models, topics or rights that cannot be used

@@ -1,4 +1,4 @@
-"""All settings of the worker, in one class: variables `MODERATION_<NAME>` over a TOML file over the defaults.
+"""All settings of the worker: variables `MODERATION_<NAME>` over a TOML file over the defaults.
 
 The TOML file is the one named by `--config` or `MODERATION_CONFIG`, else `moderation.toml` in the working directory
 where there is one. Its keys are the field names in lower case.
@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from worker.connection_settings import ConnectionSettings
 
 ENV_PREFIX = "MODERATION_"
 CONFIG_VARIABLE = "MODERATION_CONFIG"
@@ -21,8 +23,6 @@ CONFIG_VARIABLE = "MODERATION_CONFIG"
 _OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "MODERATION_TEST_KAFKA"})
 
 _SERVICE_LINK = re.compile(r".*_(SERVICE_(HOST|PORT(_.*)?)|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)")
-
-_ADDRESS = re.compile(r"([^\s:\[\]]+|\[[0-9a-fA-F:]+\]):\d{1,5}")
 
 STAND_IN = "stand-in"
 
@@ -34,16 +34,14 @@ class SettingsError(Exception):
     """Settings that cannot be used; the message names each key and what is wrong with it."""
 
 
-class Settings(BaseSettings):
+class Settings(ConnectionSettings):
     """Settings of one worker process."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, extra="forbid", frozen=True, use_attribute_docstrings=True, env_ignore_empty=True
     )
 
-    # Kafka -----------------------------------------------------------------------------------------------------------
-    bootstrap_servers: str = "127.0.0.1:9092"
-    """Kafka's bootstrap servers: host:port, comma-separated."""
+    # Kafka; the connection to it is in ConnectionSettings -------------------------------------------------------------
     group: str = "moderation-worker"
     """Consumer group. Workers of one group share the partitions."""
     input_topic: str = "chat.events"
@@ -56,20 +54,6 @@ class Settings(BaseSettings):
     """Topic of the verdicts labelled review."""
     dead_letter_topic: str = "moderation.dead-letters"
     """Topic of the records that could not be judged."""
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    """How to talk to Kafka."""
-    ssl_ca_file: Path | None = None
-    """PEM file with the certificate authorities to trust; the system's where absent."""
-    ssl_cert_file: Path | None = None
-    """PEM file with the client's certificate, for mutual TLS."""
-    ssl_key_file: Path | None = None
-    """PEM file with the client's key, for mutual TLS."""
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    """SASL mechanism, where the security protocol has SASL."""
-    sasl_username: str | None = None
-    """SASL user."""
-    sasl_password: SecretStr | None = None
-    """SASL password. Never logged."""
 
     # The stream ------------------------------------------------------------------------------------------------------
     max_in_flight_events: int = Field(default=1024, ge=1)
@@ -88,8 +72,17 @@ class Settings(BaseSettings):
     """Seconds without the input topic after which the worker ends."""
     stuck_after_seconds: float = Field(default=120.0, gt=0)
     """Seconds with work in flight and nothing finished after which /healthz turns red."""
+    journal_dir: Path | None = None
+    """Directory of the journal that names what is in flight, by which a record that kills the worker is found out; in
+    Kubernetes an emptyDir. Below the system's temporary directory where absent."""
     max_record_bytes: int = Field(default=1_000_000, ge=10_000)
     """Largest record to publish, in bytes; a little below the output topics' max.message.bytes."""
+    dead_letter_limit_consecutive: int = Field(default=1000, ge=0)
+    """More dead letters in a row stop the worker with exit code 65; 0 sets no limit. Replayed records do not count."""
+    dead_letter_limit_share: float = Field(default=0.5, ge=0, le=1)
+    """A larger share of dead letters among the last outcomes stops the worker with exit code 65; 0 sets no limit."""
+    dead_letter_limit_window: int = Field(default=10_000, ge=1)
+    """Outcomes that the share is taken of; it is looked at once there are so many."""
 
     # Batches ---------------------------------------------------------------------------------------------------------
     llama_guard_batch_tokens: int = Field(default=16384, ge=256)
@@ -120,6 +113,8 @@ class Settings(BaseSettings):
     """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Precision of the models: `auto` is bfloat16 on a GPU and float32 on a CPU."""
+    llama_guard_weights: Literal["full", "int8"] = "full"
+    """`int8` keeps Llama Guard's linear layers in 8 bits: 15 GB instead of 24. Needs the extra `int8`."""
     torch_threads: int = Field(default=0, ge=0)
     """CPU threads of torch; 0 leaves it to torch."""
 
@@ -134,17 +129,23 @@ class Settings(BaseSettings):
     max_windows: int = Field(default=32, ge=1)
     """Most windows of one event for each guard; what is beyond makes the verdict incomplete."""
     max_images: int = Field(default=5, ge=0)
-    """Most images judged in an event; more make the verdict incomplete."""
+    """Most images judged in an event; more make the verdict incomplete. With 0 only the text model is loaded."""
     max_image_bytes: int = Field(default=8 * MiB, ge=1024)
     """Largest image file in bytes."""
     max_image_pixels: int = Field(default=16_000_000, ge=1024)
     """Largest image in pixels."""
+    max_image_tiles: int | None = Field(default=None, ge=1)
+    """Most tiles that an image is cut into, besides its overview: fewer cost less and show less. As the checkpoint says
+    where absent; never more than that."""
     image_hosts: Names = ()
     """Hosts from which https image URLs may be fetched, comma-separated; none by default."""
 
     # Verdicts --------------------------------------------------------------------------------------------------------
     policies_file: Path | None = None
     """TOML file with named policies and tenants; the built-in default policy where absent."""
+    verdict_cache_bytes: int = Field(default=64 * MiB, ge=0)
+    """Most bytes of memory for verdicts to use again on identical content, about 600 a verdict; 0 judges every event
+    itself, also where identical ones come at the same moment."""
     event_in_review_verdicts: bool = False
     """Whether review verdicts carry the event, so that a review queue needs no second look-up."""
 
@@ -166,20 +167,8 @@ class Settings(BaseSettings):
             values = {**values, "image_hosts": [host.strip() for host in hosts.split(",") if host.strip()]}
         return values
 
-    @field_validator("bootstrap_servers")
-    @classmethod
-    def _are_addresses(cls, servers: str) -> str:
-        for server in servers.split(","):
-            if not _ADDRESS.fullmatch(server.strip()):
-                raise ValueError(f"{server.strip()!r} is not host:port")
-        return servers
-
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
-        if "SASL" in self.security_protocol and (self.sasl_username is None or self.sasl_password is None):
-            raise ValueError(f"security_protocol {self.security_protocol} needs sasl_username and sasl_password")
-        if (self.ssl_cert_file is None) != (self.ssl_key_file is None):
-            raise ValueError("ssl_cert_file and ssl_key_file go together")
         topics = (*self.output_topics, self.input_topic)
         if len(set(topics)) != len(topics):
             raise ValueError("the input topic and the output topics must all be different")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.stream.dead_letter_desk import Desk
 from tests.stream.rig import Rig
 from worker.local.kafka import LocalKafka
 
@@ -19,3 +20,9 @@ def rig(kafka: LocalKafka, topics: Callable[..., str], tmp_path: Path) -> Rig:
     outputs = {name: topics(partitions=4, config=large) for name in OUTPUTS}
     input_topic = topics(partitions=4, config=large)
     return Rig(kafka.bootstrap_servers, tmp_path, outputs, input_topic, group=f"group-{uuid.uuid4().hex[:8]}")
+
+
+@pytest.fixture
+def desk(rig: Rig) -> Desk:
+    """A person at the dead letters of the rig."""
+    return Desk(rig)

@@ -47,12 +47,22 @@ class Rig:
     extra: dict[str, str] = field(default_factory=dict)
     places: dict[uuid.UUID, tuple[int, int]] = field(default_factory=dict)  # sent id -> partition, offset
 
+    @property
+    def journals(self) -> Path:
+        """The directory of its workers' journals."""
+        return self.folder / "journals"
+
     @contextlib.contextmanager
     def worker(
         self, name: str = "worker", command: tuple[str, ...] = FAKE, **settings: object
     ) -> Iterator[WorkerProcess]:
         """A worker process, stopped at the end. Upper-case keywords are plain variables, others settings."""
-        values = {"bootstrap_servers": self.bootstrap, "input_topic": self.input_topic, "group": self.group}
+        values = {
+            "bootstrap_servers": self.bootstrap,
+            "input_topic": self.input_topic,
+            "group": self.group,
+            "journal_dir": self.journals,
+        }
         environment = {f"MODERATION_{key.upper()}": str(value) for key, value in {**values, **self.outputs}.items()}
         for key, value in settings.items():
             environment[key if key.isupper() else f"MODERATION_{key.upper()}"] = str(value)

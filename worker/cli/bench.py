@@ -7,10 +7,18 @@ import orjson
 import typer
 from rich.console import Console
 
+from worker.observability.logs import configure_logs
+
 if TYPE_CHECKING:
     from worker.standins.build import Dims
 
-bench_app = typer.Typer(help="Measure this machine: ratios in one run, on random weights.", no_args_is_help=True)
+bench_app = typer.Typer(help="Measure this machine: ratios in one run.", no_args_is_help=True)
+
+
+@bench_app.callback()
+def _quiet() -> None:
+    configure_logs("auto", "warning")
+
 
 _SUITE = tuple(
     (lengths, policies, images) for lengths in ("chat", "mixed") for policies in (1, 20) for images in (0, 0.2)
@@ -108,6 +116,30 @@ def device_busy(
         f"time in which checks were ready: {found.batches} batches of {found.batch_seconds * 1000:.0f} ms, longest gap "
         f"{found.longest_gap_seconds * 1000:.0f} ms, padding {found.padding:.1%}; {found.events_per_second:.0f} "
         f"events/s, p50 {found.latency_p50 * 1000:.0f} ms, p99 {found.latency_p99 * 1000:.0f} ms."
+    )
+
+
+@bench_app.command()
+def stream(
+    events: Annotated[int, typer.Option(min=10_000, help="How many, of about 200 bytes.")] = 60_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Both are measured so often, in turn.")] = 3,
+    bootstrap: Annotated[str | None, typer.Option(help="Use this Kafka (host:port) instead of starting one.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of words.")] = False,
+) -> None:
+    """The worker with guards that cost nothing against a plain aiokafka consume-produce loop, on one Kafka.
+
+    Example: moderation-worker bench stream
+    """
+    from worker.bench.stream import bench_stream
+
+    found = bench_stream(bootstrap, events, rounds, lambda line: typer.echo(line, err=True))
+    if as_json:
+        typer.echo(orjson.dumps(dataclasses.asdict(found)).decode())
+        return
+    typer.echo(
+        f"The worker takes {found.worker_events_per_second:,.0f} events/s, the plain loop "
+        f"{found.plain_events_per_second:,.0f}: ratio {found.ratio:.3f} (medians of {found.rounds} rounds of "
+        f"{found.events:,} events)."
     )
 
 

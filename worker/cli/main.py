@@ -17,6 +17,7 @@ from worker.cli.demo import demo
 from worker.cli.models import models_app
 from worker.cli.run import run
 from worker.cli.schemas import schemas
+from worker.cli.stress import stress
 from worker.cli.topics import topics_app
 from worker.exit_codes import ExitCode
 
@@ -69,6 +70,7 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(models_app, name="models")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(bench_app, name="bench")
+app.command()(stress)
 app.command()(schemas)
 
 
@@ -89,10 +91,18 @@ def _is_for_the_user(error: Exception) -> bool:
     fail so."""
     from worker.guards.errors import ModelRefused, ModelUnavailable
     from worker.local.broker import KafkaUnavailable
+    from worker.local.stress import StressRefused
     from worker.policy.store import PolicyError
     from worker.settings import SettingsError
     from worker.stream.start import KafkaNotReady
 
     return isinstance(
-        error, SettingsError | PolicyError | ModelUnavailable | ModelRefused | KafkaNotReady | KafkaUnavailable
+        error,
+        SettingsError
+        | PolicyError
+        | ModelUnavailable
+        | ModelRefused
+        | KafkaNotReady
+        | KafkaUnavailable
+        | StressRefused,
     )

@@ -30,7 +30,7 @@ class DeadLetter:
             source_partition=str(record.partition),
             source_offset=str(record.offset),
             source_timestamp=str(record.timestamp),
-            replay_count=str(_replays(record)),
+            replay_count=str(replay_count(record.headers)),
         )
         kept = [(name, value) for name, value in record.headers if name not in RESERVED]
         return cls(record.key, record.value, [*kept, *own.to_kafka()], cause.error_type)
@@ -47,8 +47,9 @@ class DeadLetter:
         return replace(self, key=None, headers=own)
 
 
-def _replays(record: Record) -> int:
-    count = header(record.headers, "moderation-replay-count")
+def replay_count(headers: Headers) -> int:
+    """How often a record was replayed from the dead letters, as its header says; 0 where that is no number."""
+    count = header(headers, "moderation-replay-count")
     with contextlib.suppress(TypeError, ValueError):
         return max(0, int(count))  # type: ignore[arg-type]
     return 0

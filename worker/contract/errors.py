@@ -9,6 +9,7 @@ class Stage(StrEnum):
     READ = "read"  # bytes -> ChatEvent
     POLICY = "policy"  # ChatEvent -> Policy
     PREPARE = "prepare"  # ChatEvent x Policy -> checks
+    JUDGE = "judge"  # anywhere between: the process was killed
     PUBLISH = "publish"  # outcome -> Kafka
 
 

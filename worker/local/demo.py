@@ -15,10 +15,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord, RecordMetadata
 from rich.console import Console
 
-from worker.contract.verdict import Label, verdict_id_of
+from worker.contract.verdict import verdict_id_of
 from worker.local.demo_view import DemoView
 from worker.local.kafka import LocalKafka, local_kafka
-from worker.local.tally import DEAD_LETTER, Tally
+from worker.local.tally import Tally, outcomes_of
 from worker.local.traffic import POLICIES_TOML, Sample, sample_traffic
 from worker.local.workers import WorkerProcess
 from worker.settings import STAND_IN, Settings, settings_of_values
@@ -107,7 +107,7 @@ async def _stream(
 ) -> Tally:
     await _all_ready(workers, view)
     view.say(f"sending {len(samples)} chat events to {settings.input_topic}")
-    tally = Tally(_outcomes(settings), wanted=len(samples))
+    tally = Tally(outcomes_of(settings), wanted=len(samples))
     async with _consumer(settings) as consumer:
         moving = [asyncio.create_task(_read(consumer, tally)), asyncio.create_task(_send(settings, samples, tally))]
         try:
@@ -128,15 +128,6 @@ async def _all_ready(workers: Sequence[WorkerProcess], view: DemoView) -> None:
             while not await asyncio.to_thread(worker.ready):  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
     view.say(f"the workers are ready after {time.monotonic() - began:.1f} s")
-
-
-def _outcomes(settings: Settings) -> dict[str, str]:
-    return {
-        settings.safe_topic: Label.SAFE.value,
-        settings.unsafe_topic: Label.UNSAFE.value,
-        settings.review_topic: Label.REVIEW.value,
-        settings.dead_letter_topic: DEAD_LETTER,
-    }
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ import orjson
 from worker.contract.record import Record, header
 from worker.contract.verdict import Label, verdict_id_of
 from worker.local.traffic import Sample
+from worker.settings import Settings
 
 DEAD_LETTER = "dead letter"
 OUTCOMES = (*(label.value for label in (Label.SAFE, Label.UNSAFE, Label.REVIEW)), DEAD_LETTER)
@@ -97,3 +98,13 @@ def id_of_dead_letter(record: Record) -> UUID:
         return (header(record.headers, f"moderation-source-{name}") or b"").decode()
 
     return verdict_id_of(text("topic"), int(text("partition")), int(text("offset")), int(text("timestamp")))
+
+
+def outcomes_of(settings: Settings) -> dict[str, str]:
+    """The outcome that a record in each output topic is."""
+    return {
+        settings.safe_topic: Label.SAFE.value,
+        settings.unsafe_topic: Label.UNSAFE.value,
+        settings.review_topic: Label.REVIEW.value,
+        settings.dead_letter_topic: DEAD_LETTER,
+    }

@@ -42,3 +42,5 @@ def configure_logs(fmt: Literal["auto", "json", "console"] = "auto", level: str 
     root.setLevel(level.upper())
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # torchao makes torch warn, in torch's own form, of what only torchao's authors can change.
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)

@@ -8,12 +8,21 @@ _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120
 RECORDS = Counter("moderation_records", "Input records taken from Kafka.")
 VERDICTS = Counter("moderation_verdicts", "Verdicts that the broker confirmed.", ["label"])
 DEAD_LETTERS = Counter("moderation_dead_letters", "Dead letters that the broker confirmed.", ["cause"])
+DEAD_LETTERS_IN_A_ROW = Gauge(
+    "moderation_dead_letters_in_a_row", "Dead letters since the last verdict, without replayed records."
+)
 STALE = Counter("moderation_stale", "Outcomes not published because their partition was taken away meanwhile.")
 DROPPED = Counter(
     "moderation_dropped", "Records given back unjudged at a rebalance or stop; their next owner reads them again."
 )
 REBALANCES = Counter("moderation_rebalances", "Times that partitions were taken away.")
 COMMITS = Counter("moderation_commits", "Offset commits, by result.", ["result"])
+
+JOURNAL_FAILING = Gauge(
+    "moderation_journal_failing", "1 while what is in flight cannot be written to the journal; the worker judges on."
+)
+SUSPECTS = Gauge("moderation_suspects", "Records that were in flight at a kill of the worker and are not answered yet.")
+JUDGED_ALONE = Counter("moderation_judged_alone", "Suspects judged with nothing else in flight.")
 
 IN_FLIGHT_EVENTS = Gauge("moderation_in_flight_events", "Events fetched and not finished.")
 IN_FLIGHT_BYTES = Gauge("moderation_in_flight_bytes", "Bytes of events fetched and not finished.")
@@ -35,7 +44,28 @@ BATCH_PADDED_TOKENS = Counter(
 BATCH_BUDGET_TOKENS = Counter(
     "moderation_batch_budget_tokens", "Tokens that the judged batches could have held.", ["guard"]
 )
+PRESENT_BUDGET_TOKENS = Gauge(
+    "moderation_present_budget_tokens",
+    "Most tokens of a guard's next batch, with padding: the setting, or less after an out-of-memory.",
+    ["guard"],
+)
+OUT_OF_MEMORY_SPLITS = Counter(
+    "moderation_out_of_memory_splits", "Batches halved because the device had no memory for them.", ["guard"]
+)
 FAULTS = Counter("moderation_faults", "Findings without a trustworthy score.", ["guard", "fault"])
+VERDICT_CACHE_LOOKUPS = Counter(
+    "moderation_verdict_cache_lookups",
+    "Events looked up: hit (judged before), joined (judged at the same moment), miss (judged itself).",
+    ["result"],
+)
+VERDICT_CACHE_BYTES = Gauge("moderation_verdict_cache_bytes", "Bytes of the kept judgements, keys included.")
+VERDICT_CACHE_ENTRIES = Gauge("moderation_verdict_cache_entries", "Judgements kept.")
+PREFIX_CACHE_BYTES = Gauge(
+    "moderation_prefix_cache_bytes", "Bytes on the device of what Llama Guard's prompts of a policy begin with."
+)
+DELIMITERS_NEUTRALISED = Counter(
+    "moderation_delimiters_neutralised", "Imitations of the delimiters of Llama Guard's prompt, broken in messages."
+)
 PROMPTS_WITHOUT_PREFIX = Counter(
     "moderation_prompts_without_prefix", "Llama Guard prompts that did not begin as their policy's prompts do."
 )

@@ -13,7 +13,7 @@ from worker.stream.connection import security_of
 from worker.stream.preflight import Fault, preflight
 
 _LIMIT = "max.message.bytes"
-_BATCH_OVERHEAD = 1024  # bytes that Kafka counts beside the record's own
+RECORD_OVERHEAD = 1024  # bytes that Kafka counts beside the record's own
 
 
 async def kafka_faults(settings: Settings) -> list[Fault]:
@@ -32,19 +32,19 @@ async def _too_small_topics(settings: Settings) -> list[Fault]:
     """Output topics that would refuse a record which the settings allow. The broker refuses it after the hand-over,
     when it is too late to publish something smaller. Topics whose settings we may not see are believed to be large
     enough."""
-    limits = await _record_limits(settings, settings.output_topics)
+    limits = await record_limits(settings, settings.output_topics)
     return [
         Fault(
             f"topic {topic}",
             f"takes records of at most {limit} bytes, and max_record_bytes is {settings.max_record_bytes}",
-            f"raise the topic's {_LIMIT}, or set MODERATION_MAX_RECORD_BYTES to {limit - _BATCH_OVERHEAD} or less",
+            f"raise the topic's {_LIMIT}, or set MODERATION_MAX_RECORD_BYTES to {limit - RECORD_OVERHEAD} or less",
         )
         for topic, limit in limits.items()
-        if limit < settings.max_record_bytes + _BATCH_OVERHEAD
+        if limit < settings.max_record_bytes + RECORD_OVERHEAD
     ]
 
 
-async def _record_limits(settings: Settings, topics: Sequence[str]) -> dict[str, int]:
+async def record_limits(settings: Settings, topics: Sequence[str]) -> dict[str, int]:
     """`max.message.bytes` of the topics whose settings we may see."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers, **security_of(settings))
     try:

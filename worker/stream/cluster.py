@@ -79,13 +79,23 @@ async def group_operations(client: AIOKafkaClient, group: str) -> Operations | N
     Raises aiokafka's errors: GroupAuthorizationFailedError if the group may not even be described,
     GroupCoordinatorNotAvailableError while the cluster makes its coordinators ready.
     """
-    coordinator = await client.coordinator_lookup(CoordinationType.GROUP, group)
-    answer = await client.send(coordinator, _DescribeGroupRequest(group))
-    described = answer.to_object()["groups"][0]
+    described = await _describe_group(client, group)
     error = _error(described["error_code"])
     if error is not None and error.__name__ != "GroupIdNotFoundError":
         raise error(group)
     return _read_operations(described.get("authorized_operations"))
+
+
+async def group_members(client: AIOKafkaClient, group: str) -> int:
+    """How many members the group has now; 0 for one that does not exist. Raises as `group_operations`."""
+    return len((await _describe_group(client, group))["members"])
+
+
+async def _describe_group(client: AIOKafkaClient, group: str) -> Mapping[str, Any]:
+    coordinator = await client.coordinator_lookup(CoordinationType.GROUP, group)
+    answer = await client.send(coordinator, _DescribeGroupRequest(group))
+    described: Mapping[str, Any] = answer.to_object()["groups"][0]
+    return described
 
 
 def _read_topic(topic: Mapping[str, Any]) -> TopicMetadata:

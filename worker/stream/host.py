@@ -36,7 +36,9 @@ def host(app: faust.App) -> ExitCode:
     failure = app.pipeline.failure
     if isinstance(failure, _CONFIG_ERRORS):
         return ExitCode.CONFIG
-    return ExitCode.OK if ended_well and failure is None else ExitCode.CRASH
+    if not ended_well or failure is not None:
+        return ExitCode.CRASH
+    return ExitCode.DEAD_LETTERS if app.pipeline.breaker.open else ExitCode.OK
 
 
 def _on_one_line(record: logging.LogRecord) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import faust
 import structlog
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from worker.contract.chat_event import read_chat_event
@@ -18,13 +19,17 @@ from worker.observability import metrics
 from worker.observability.health import Health, Phase
 from worker.policy.store import PolicyStore
 from worker.settings import Settings
+from worker.stream.breaker import Breaker
+from worker.stream.commits import Commits
 from worker.stream.in_flight import InFlight
+from worker.stream.isolation import Isolation
 from worker.stream.key_order import KeyOrder, Turn
 from worker.stream.last_resort import CRASH_SECONDS, end_process_in
 from worker.stream.progress import Entry, Progress
 from worker.stream.publisher import Outcome, Publisher, count
 from worker.stream.source import COMMIT_SECONDS, Source
 from worker.stream.start import LoadGuards, Started, start
+from worker.stream.suspects import Case
 
 log = structlog.get_logger(__name__)
 
@@ -34,10 +39,12 @@ _STOP_WHILE_LOADING_SECONDS = 2.0  # nothing is in flight yet
 class _Work:
     """One record on its way, and everything that is kept about it meanwhile."""
 
-    __slots__ = ("arrived", "entry", "record", "size", "turn")
+    __slots__ = ("arrived", "case", "entry", "record", "size", "turn")
 
-    def __init__(self, record: ConsumerRecord, entry: Entry[TopicPartition], turn: Turn, arrived: float) -> None:
-        self.record, self.entry, self.turn, self.arrived = record, entry, turn, arrived
+    def __init__(
+        self, record: ConsumerRecord, entry: Entry[TopicPartition], turn: Turn, case: Case, arrived: float
+    ) -> None:
+        self.record, self.entry, self.turn, self.case, self.arrived = record, entry, turn, case, arrived
         self.size = InFlight.size_of(record)
 
 
@@ -49,6 +56,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
     3. What is taken away is given back unless it has started; what has started is finished, up to a deadline, and
     committed.
     4. Anything unexpected ends the process; Kafka redelivers.
+    5. What was in flight when the process was killed is judged alone.
     """
 
     def __init__(self, settings: Settings, load: LoadGuards, **kwargs: object) -> None:
@@ -57,6 +65,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
         self._load = load
         self.health = Health(settings.stuck_after_seconds)
         self.failure: BaseException | None = None
+        self.breaker = Breaker(settings)
         self._parts: Started | None = None
         self._tasks: list[asyncio.Future[None]] = []
 
@@ -70,7 +79,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
     async def _handle(self, work: _Work) -> None:
         record = work.record
         outcome = await self._outcome_of(work)
-        if isinstance(outcome, DeadLetter):
+        if isinstance(outcome, DeadLetter) or outcome.cached:  # it cost nothing
             await self._earlier_ones_started(work)
         work.entry.started = True
         await work.turn.wait()
@@ -87,6 +96,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
 
     async def _outcome_of(self, work: _Work) -> Outcome:
         try:
+            await self._isolation.admitted(work.case)
             event = read_chat_event(work.record.value)
             policy = self._policies.for_event(event)
             return await self._moderator.judge(event, policy, Origin.of(work.record), work.arrived, work.entry)
@@ -100,6 +110,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
 
     def _confirmed(self, work: _Work, outcome: Outcome) -> None:
         count(outcome)
+        self.breaker.confirmed(outcome)
         metrics.END_TO_END.observe(time.monotonic() - work.arrived)
         self.health.finished()
 
@@ -111,20 +122,22 @@ class Pipeline(faust.Service):  # type: ignore[misc]
         self._key_order = KeyOrder()
         self._in_flight = InFlight(self.settings.max_in_flight_events, self.settings.max_in_flight_bytes)
         self._running: dict[asyncio.Task[None], _Work] = {}
-        self._committing = asyncio.Lock()
         try:
             self._parts = await start(self.settings, self._load)
             self._moderator: Moderator = self._parts.moderator
             self._policies: PolicyStore = self._parts.policies
             self._source: Source = self._parts.source
             self._publisher: Publisher = self._parts.publisher
+            self._isolation: Isolation = self._parts.isolation
+            self._commits = Commits(self._source, self._progress, self._isolation.committed)
             self.health.phase = Phase.JOINING
             await self._source.start(self._assigned, self._revoked)
         except Exception as error:
             self.failure = error
             self.health.phase = Phase.FAILED
             raise
-        self._tasks = [self.add_future(self._intake()), self.add_future(self._commit_often())]
+        interval, gone = self.settings.commit_interval_seconds, self.settings.input_gone_seconds
+        self._tasks = [self.add_future(self._intake()), self.add_future(self._commits.often(interval, gone))]
 
     async def on_stop(self) -> None:
         """Takes nothing more, finishes what has started, commits, leaves the group."""
@@ -134,6 +147,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
             else:
                 end_process_in(CRASH_SECONDS, ExitCode.CRASH)
             return
+        self._isolation.end()
         failed = self.crashed or self.failure is not None  # mode marks every service when one of them crashes
         self.health.phase = Phase.FAILED if failed else Phase.DRAINING
         if failed:
@@ -144,7 +158,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
             task.cancel()
         if not failed:
             await self._drain(self._progress.owned)
-            await self._commit()
+            await self._commits.now()
         for task in self._tasks[1:]:
             task.cancel()
         await self._source.stop()
@@ -167,7 +181,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
     # -- intake -------------------------------------------------------------------------------------------------------
 
     async def _intake(self) -> None:
-        while True:
+        while not self.breaker.open:
             self.health.polled(self._in_flight.events)
             if room := self._in_flight.room:
                 self._take(await self._source.fetch(room))
@@ -182,54 +196,35 @@ class Pipeline(faust.Service):  # type: ignore[misc]
                 entry = self._progress.take(partition, record.offset)
                 if entry is None:
                     continue
-                work = _Work(record, entry, self._key_order.enter(record.key), arrived)
+                turn, case = self._key_order.enter(record.key), self._isolation.arrive(record)
+                work = _Work(record, entry, turn, case, arrived)
                 task = asyncio.create_task(self._handle(work))
                 self._running[task] = work
                 task.add_done_callback(self._ended)
                 sizes.append(work.size)
+        self._isolation.admit()  # none of them has begun yet
         self._in_flight.took(sizes)
         metrics.RECORDS.inc(len(sizes))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         work = self._running.pop(task)
+        error = None if task.cancelled() else task.exception()
         if task.cancelled():
             metrics.DROPPED.inc()
-        elif (error := task.exception()) is not None and self.failure is None and not self._leaving_it(work):
+        elif error is not None and self.failure is None and not self._leaving_it(work):
+            if not isinstance(error, KafkaError):  # that is not the record's fault
+                self._isolation.keep()
             self._fail(error)  # at once: the key's next event must not overtake this one
             self._crashing = asyncio.ensure_future(super().crash(error))
         work.turn.leave()
         self._in_flight.finished(work.size)
+        self._isolation.leave(work.case, answered=error is None and not task.cancelled())
 
     def _leaving_it(self, work: _Work) -> bool:
         """Whether a failure of this work is nobody's concern: it is another worker's by now, and we are stopping."""
         return not work.entry.owner.live and self.health.phase is Phase.DRAINING
 
-    # -- commits and rebalances ---------------------------------------------------------------------------------------
-
-    async def _commit_often(self) -> None:
-        gone = 0.0
-        interval = self.settings.commit_interval_seconds
-        while True:
-            await asyncio.sleep(interval)
-            await self._commit()
-            gone = 0.0 if self._source.topic_exists() else gone + interval
-            if gone >= self.settings.input_gone_seconds:
-                raise RuntimeError(f"the input topic {self._source.topic} has been gone for {gone:.0f} s")
-
-    async def _commit(self) -> None:
-        async with self._committing:
-            idle = [each for each in self._progress.owned if self._progress.idle(each)]
-            positions = await asyncio.gather(*map(self._source.position, idle))
-            for partition, position in zip(idle, positions, strict=True):
-                if position is not None and self._progress.idle(partition):  # still, after the wait
-                    self._progress.moved_to(partition, position)
-            ends = self._progress.to_commit()
-            if not ends:
-                return
-            taken = await self._source.commit(ends)
-            metrics.COMMITS.labels("ok" if taken else "refused").inc()
-            if taken:
-                self._progress.committed(ends)
+    # -- rebalances ---------------------------------------------------------------------------------------------------
 
     def _assigned(self, partitions: Iterable[TopicPartition]) -> None:
         self._progress.assign(partitions)
@@ -264,7 +259,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
         try:
             if gone and self.failure is None:
                 async with asyncio.timeout(COMMIT_SECONDS):
-                    await self._commit()
+                    await self._commits.now()
         except TimeoutError:
             log.warning("no answer to the commit before the partitions went; the records come again")
         except Exception as error:  # aiokafka would only log it

@@ -21,6 +21,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.metadata import MetadataRequest
 
 from worker.stream.cluster import Operations, TopicMetadata, connected, group_operations, topic_metadata
+from worker.stream.oauth import TokenProvider, TokenUnavailable
 
 _T = TypeVar("_T")
 _BACKOFF_S = 0.1
@@ -46,7 +47,7 @@ async def preflight(
     *,
     bootstrap_servers: str,
     security: Mapping[str, Any],
-    group: str,
+    group: str | None,
     reads: Sequence[str],
     writes: Sequence[str],
     timeout: float = 20.0,  # noqa: ASYNC109 - for many steps together, and the answer is a fault
@@ -59,7 +60,7 @@ async def preflight(
     Args:
         bootstrap_servers: `host:port[,host:port...]`.
         security: aiokafka's connection keywords (`security_protocol`, `ssl_context`, `sasl_...`).
-        group: the consumer group; need not exist yet.
+        group: the consumer group; need not exist yet. None: no group is used.
         reads: input topics.
         writes: output topics.
         timeout: seconds for everything together. A cluster that is still starting is asked again until then.
@@ -72,7 +73,7 @@ async def preflight(
         return [Fault(check.cluster, f"did not answer within {timeout:g} s", "check the brokers and the network")]
     except (KafkaError, OSError) as error:
         # Reachable by its bootstrap address a moment ago: what fails now is the way to the brokers that it named.
-        remedy = "check that the brokers' advertised.listeners can be reached from here"
+        remedy = "check that the brokers' advertised.listeners can be reached from here and are named in certificates"
         return [Fault(check.cluster, f"takes connections but its brokers do not answer ({_words(error)})", remedy)]
 
 
@@ -84,9 +85,19 @@ class _Check:
         self._servers = bootstrap_servers
         self._security = security
         self._deadline = deadline
-        user = security.get("sasl_plain_username")
-        self._principal = f"User:{user}" if user else "this worker"
-        self._acl = f"kafka-acls --add --allow-principal {shlex.quote(f'User:{user}' if user else 'User:NAME')}"
+        self._tokens: TokenProvider | None = security.get("sasl_oauth_token_provider")
+
+    @property
+    def _user(self) -> str | None:
+        """As whom the broker is likely to know us; with TLS alone only the broker can tell."""
+        user: str | None = self._tokens.subject if self._tokens else self._security.get("sasl_plain_username")
+        return user
+
+    @property
+    def _principal(self) -> str:
+        if self._user:
+            return f"User:{self._user}"
+        return "this worker's certificate" if self._security.get("security_protocol") == "SSL" else "this worker"
 
     async def connection(self) -> list[Fault]:
         """Why no bootstrap server takes the connection, a fault for each; empty as soon as one does."""
@@ -103,7 +114,7 @@ class _Check:
                 return []
         return faults
 
-    async def rights(self, group: str, reads: Sequence[str], writes: Sequence[str]) -> list[Fault]:
+    async def rights(self, group: str | None, reads: Sequence[str], writes: Sequence[str]) -> list[Fault]:
         """Missing topics and missing rights."""
         limit = max(1.0, min(10.0, self._left()))
         async with connected(self._servers, self._security, request_timeout=limit) as client:
@@ -112,7 +123,7 @@ class _Check:
             for topic in topics.values():
                 wanted = [Operations.READ] * (topic.name in reads) + [Operations.WRITE] * (topic.name in writes)
                 faults += self._topic_faults(topic, wanted)
-            return faults + await self._group_faults(client, group)
+            return faults + (await self._group_faults(client, group) if group is not None else [])
 
     def _topic_faults(self, topic: TopicMetadata, wanted: Sequence[Operations]) -> list[Fault]:
         what = f"topic {topic.name}"
@@ -138,15 +149,21 @@ class _Check:
         return [self._no_right(what, Operations.READ, resource)]
 
     def _no_right(self, what: str, right: Operations, resource: str) -> Fault:
-        remedy = f"grant it with `{self._acl} --operation {str(right.name).capitalize()} {resource}`"
+        principal = shlex.quote(f"User:{self._user or 'NAME'}")
+        operation = str(right.name).capitalize()
+        remedy = f"grant it with `kafka-acls --add --allow-principal {principal} --operation {operation} {resource}`"
         return Fault(what, f"gives {self._principal} no {right.name} permission", remedy)
 
     async def _knock(self, host: str, port: int, limit: float) -> None:
-        """Connect, log in and ask one question, in `limit` seconds. aiokafka's own bootstrap only logs why it fails."""
+        """Connect, log in and ask a question, in `limit` seconds. aiokafka's own bootstrap only logs why it fails."""
         async with asyncio.timeout(limit):
             connection = await create_conn(host, port, request_timeout_ms=int(limit * 1000), **self._security)
             try:
                 await connection.send(MetadataRequest([]))
+                if (
+                    self._tokens
+                ):  # one that is rejected goes unnoticed until the broker hangs up after the first request
+                    await connection.send(MetadataRequest([]))
             finally:
                 connection.close()
 
@@ -154,13 +171,20 @@ class _Check:
         """Why a connection failed and what to do."""
         words, protocol = _words(error), self._security.get("security_protocol", "PLAINTEXT")
         match error:
+            case TokenUnavailable():
+                return (
+                    f"cannot be logged in to, for want of a token ({error.args[0]})",
+                    "check the sasl_oauth_ settings",
+                )
+            case SaslAuthenticationFailed() if self._tokens:
+                return f"rejects {self._tokens.words} ({words})", "check its audience and issuer, and the clocks"
             case SaslAuthenticationFailed():
                 return f"rejects the login of {self._principal} ({words})", "check the user name and the password"
             case UnsupportedSaslMechanismError():
                 return f"does not take this SASL mechanism ({words})", "choose another mechanism or another port"
             case ssl.SSLCertVerificationError():
                 why = f"shows a certificate that is not trusted ({error.verify_message})"
-                return why, "check the CA file, and that the certificate names this host"
+                return why, "check ssl_ca_file, and that the broker's certificate names this host and has not expired"
             case ssl.SSLError():
                 return (
                     f"fails the TLS handshake ({words})",
@@ -174,7 +198,18 @@ class _Check:
             case OSError() if not isinstance(error, ConnectionResetError):
                 return f"cannot be reached ({words})", "check the address and that the broker runs"
             case _:
-                return f"broke off the conversation ({words})", f"check that this port speaks {protocol}"
+                return self._broken_off(error, protocol)
+
+    def _broken_off(self, error: Exception, protocol: str) -> tuple[str, str]:
+        """A broker that closes the connection says why in TLS's own words at most."""
+        if isinstance(error.__cause__, ssl.SSLError):  # TLS 1.3 tells a client only after the handshake
+            remedy = "check ssl_cert_file and ssl_key_file, and that the broker trusts who signed the certificate"
+            return f"refuses the client certificate, or wants one ({_words(error.__cause__)})", remedy
+        if self._tokens:  # aiokafka does not read the answer in which a broker rejects a token
+            why = f"broke off the conversation, most likely over {self._tokens.words}"
+            return why, f"check its audience, issuer and expiry, and that this port speaks {protocol}"
+        wants = ", and whether it wants a client certificate" if protocol == "SSL" else ""
+        return f"broke off the conversation ({_words(error)})", f"check that this port speaks {protocol}{wants}"
 
     async def _patiently(self, ask: Callable[[], Awaitable[_T]]) -> _T:
         """Ask again while the cluster says that it is not ready yet; raises its last answer at the deadline."""

@@ -13,6 +13,7 @@ from worker.observability import metrics
 from worker.policy.store import PolicyStore
 from worker.settings import Settings
 from worker.stream.checks import kafka_faults
+from worker.stream.isolation import Isolation
 from worker.stream.preflight import Fault
 from worker.stream.publisher import Publisher
 from worker.stream.source import Source
@@ -41,6 +42,7 @@ class Started:
     policies: PolicyStore
     source: Source
     publisher: Publisher
+    isolation: Isolation
 
 
 async def start(settings: Settings, load: LoadGuards) -> Started:
@@ -55,7 +57,9 @@ async def start(settings: Settings, load: LoadGuards) -> Started:
     publisher = Publisher(settings)
     await publisher.start()
     _spare_the_garbage_collector()
-    return Started(Moderator(guards, ModeratorOptions.of(settings)), policies, Source(settings), publisher)
+    moderator = Moderator(guards, ModeratorOptions.of(settings))
+    # The journal last: a kill while the models load is no record's fault.
+    return Started(moderator, policies, Source(settings), publisher, Isolation.of(settings))
 
 
 async def _check_kafka(settings: Settings) -> None:

@@ -1,0 +1,108 @@
+"""When too much is suddenly bad: the limits, and the breaker that they open."""
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import REGISTRY
+
+from worker.contract.dead_letter import DeadLetter
+from worker.settings import settings_of_values
+from worker.stream.breaker import Breaker
+from worker.stream.dead_letter_limits import DeadLetterLimits, Exceeded
+
+
+def told(outcomes: Sequence[str | None], **limits: Any) -> list[Exceeded | None]:
+    """What the limits say to each outcome; None is a verdict, a word the cause of a dead letter."""
+    watch = DeadLetterLimits(**{"consecutive": 0, "share": 0, "window": 1, **limits})
+    return [watch.saw(outcome) for outcome in outcomes]
+
+
+def test_more_in_a_row_than_allowed_exceed_the_limit() -> None:
+    answers = told(["a", "a", "b", None, "a", "b", "b", "b"], consecutive=3)
+    assert answers[:-1] == [None] * 7
+    assert answers[-1] == Exceeded("dead_letter_limit_consecutive", 3, 4, 4, (("b", 3), ("a", 1)))
+
+
+def test_a_larger_share_than_allowed_exceeds_the_limit_once_the_window_is_full() -> None:
+    assert told(["a", "a", "a"], share=0.5, window=4) == [None] * 3, "not the whole window yet"
+    assert told(["a", "a", None, None], share=0.5, window=4) == [None] * 4, "half is allowed"
+    *others, last = told([None, None, "a", "a", None, "b"], share=0.5, window=4)
+    assert others == [None] * 5
+    assert last == Exceeded("dead_letter_limit_share", 0.5, 3, 4, (("a", 2), ("b", 1)))
+
+
+def test_zero_sets_no_limit() -> None:
+    assert not any(told(["a"] * 5000))
+
+
+def test_the_sentence_says_how_many_of_what_and_which_limit() -> None:
+    exceeded = told(["not_json", "invalid_event", "not_json"], consecutive=2)[-1]
+    assert str(exceeded) == (
+        "3 of the last 3 outcomes are dead letters (not_json 2, invalid_event 1), more than "
+        "dead_letter_limit_consecutive allows (2)"
+    )
+
+
+@given(
+    st.lists(st.none() | st.sampled_from("ab"), max_size=60),
+    st.integers(0, 8),
+    st.sampled_from([0, 0.2, 0.5, 1]),
+    st.integers(1, 12),
+)
+def test_the_limits_are_what_counting_from_the_start_each_time_finds(
+    outcomes: list[str | None], consecutive: int, share: float, window: int
+) -> None:
+    answers = told(outcomes, consecutive=consecutive, share=share, window=window)
+    for end, answer in enumerate(answers, 1):
+        seen = outcomes[:end]
+        run = end - max((at + 1 for at, each in enumerate(seen) if each is None), default=0)
+        bad = sum(each is not None for each in seen[-window:])
+        in_a_row = bool(consecutive) and run > consecutive
+        of_window = bool(share) and end >= window and bad > share * window
+        assert (answer is not None) == (in_a_row or of_window)
+        if answer is not None:
+            assert answer.dead_letters == (run if in_a_row else bad) == sum(count for _, count in answer.causes)
+
+
+# -- the breaker ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Signals:
+    """What would have been sent to this process."""
+
+    sent: list[signal.Signals]
+
+
+@pytest.fixture
+def signals(monkeypatch: pytest.MonkeyPatch) -> Signals:
+    sent: list[signal.Signals] = []
+    monkeypatch.setattr(signal, "raise_signal", sent.append)
+    return Signals(sent)
+
+
+def letter(replays: int = 0) -> DeadLetter:
+    return DeadLetter(b"k", b"v", [("moderation-replay-count", str(replays).encode())], "not_json")
+
+
+def test_an_open_breaker_asks_the_process_to_stop_once(signals: Signals) -> None:
+    breaker = Breaker(settings_of_values({"dead_letter_limit_consecutive": 2}))
+    for _ in range(2):
+        breaker.confirmed(letter())
+    assert (breaker.open, signals.sent) == (False, [])
+    for _ in range(5):  # what was in flight
+        breaker.confirmed(letter())
+    assert (breaker.open, signals.sent) == (True, [signal.SIGTERM])
+    assert REGISTRY.get_sample_value("moderation_dead_letters_in_a_row") == 7
+
+
+def test_what_was_a_dead_letter_before_does_not_count(signals: Signals) -> None:
+    breaker = Breaker(settings_of_values({"dead_letter_limit_consecutive": 2}))
+    for number in range(50):
+        breaker.confirmed(letter(replays=1 + number % 3))
+    assert (breaker.open, signals.sent) == (False, [])

@@ -1,0 +1,169 @@
+"""Records that kill the worker: found out, dead-lettered on their third kill, and no harm to any other record."""
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from tests.stream.rig import Outcomes, Rig, chat_event, metric, until
+from worker.contract.record import header
+from worker.exit_codes import ExitCode
+from worker.local.workers import WorkerProcess
+
+# The group notices a killed member by its missing heartbeats.
+QUICK = {"session_timeout_seconds": 6}
+# Several batches in the air when the poison's turn comes.
+SMALL = {**QUICK, "llama_guard_batch_tokens": 256, "prompt_guard_batch_tokens": 512}
+MOST_STARTS = 12
+
+
+async def _starts_until_answered(rig: Rig, outcomes: Outcomes, ids: list[UUID], **settings: object) -> list[int]:
+    """Starts the worker until all is answered; how each start ended but the last."""
+    ends: list[int] = []
+    for _ in range(MOST_STARTS):
+        with rig.worker("worker", **settings) as worker:
+            reading = asyncio.create_task(outcomes.until(lambda seen: set(ids) <= seen.ids.keys(), seconds=120))
+            dying = asyncio.create_task(asyncio.to_thread(worker.wait, 120))
+            await asyncio.wait({reading, dying}, return_when=asyncio.FIRST_COMPLETED)
+            reading.cancel()
+            await asyncio.wait({reading})
+            if not dying.done():
+                await rig.no_lag()
+                assert worker.stop() == ExitCode.OK
+                await dying
+                await outcomes.read_to_end()
+                return ends
+            ends.append(dying.result())
+    raise AssertionError(f"not answered after {ends}")
+
+
+def _dead_letters(outcomes: Outcomes) -> dict[UUID, bytes | None]:
+    for record in outcomes.of("dead_letter"):
+        assert header(record.headers, "moderation-error-type") == b"killed_the_worker"
+        assert header(record.headers, "moderation-error-stage") == b"judge"
+    return {outcomes.id_of(record): record.value for record in outcomes.of("dead_letter")}
+
+
+def _log(worker_log: Path, event: str) -> list[dict[str, object]]:
+    lines = (json.loads(line) for line in worker_log.read_text().splitlines() if line.startswith("{"))
+    return [line for line in lines if line["event"] == event]
+
+
+async def test_a_record_that_kills_the_worker_is_a_dead_letter_on_its_third_kill(rig: Rig) -> None:
+    poison = chat_event("KILL the worker, please")
+    values = [(f"key-{n % 20}".encode(), chat_event(f"hello {n}")) for n in range(300)]
+    values.insert(150, (b"key-7", poison))
+    ids = await rig.send(values)
+    async with rig.outcomes() as outcomes:
+        ends = await _starts_until_answered(rig, outcomes, ids, **SMALL)
+        assert ends == [-signal.SIGKILL] * 3
+        assert outcomes.ids.keys() == set(ids)
+        assert _dead_letters(outcomes) == {ids[150]: poison}
+        assert {kind for kind, count in outcomes.counts.items() if count} == {"safe", "dead_letter"}
+    (line,) = _log(rig.folder / "worker.log", "killed_the_worker")
+    partition, offset = rig.places[ids[150]]
+    told = {name: line[name] for name in ("topic", "partition", "offset", "kills")}
+    assert told == {"topic": rig.input_topic, "partition": partition, "offset": offset, "kills": 3}
+    assert "please" not in (rig.folder / "worker.log").read_text()
+
+
+async def test_two_such_records_in_preparation_and_by_losing_the_device(rig: Rig) -> None:
+    poisons = {100: chat_event("KILL-IN-PREPARATION"), 101: chat_event("LOSE-THE-DEVICE")}
+    ids = await rig.send((f"{n}".encode(), poisons.get(n, chat_event(f"hello {n}"))) for n in range(200))
+    async with rig.outcomes() as outcomes:
+        ends = await _starts_until_answered(rig, outcomes, ids, **SMALL)
+        # At the first kill both may have been in flight: it counts for each.
+        assert 5 <= len(ends) <= 6
+        assert set(ends) == {-signal.SIGKILL, ExitCode.CRASH}
+        assert outcomes.ids.keys() == set(ids)
+        assert _dead_letters(outcomes) == {ids[number]: value for number, value in poisons.items()}
+
+
+async def test_an_operators_kills_condemn_nothing(rig: Rig) -> None:
+    slow = {**SMALL, "FAKE_DELAY": "0.03", "max_in_flight_events": 150}
+    # On one key: so the records come in the same order after every start, and no kill meets the one before's suspect.
+    ids = await rig.send((b"key", chat_event(f"hello {n}")) for n in range(400))
+    async with rig.outcomes() as outcomes:
+        for kill in range(1, 6):
+            with rig.worker("worker", **slow) as worker:
+                answered = len(outcomes.ids)
+                await outcomes.until(lambda seen, before=answered: len(seen.ids) >= before + 10)
+                if kill > 1:
+                    assert metric(worker, "moderation_suspects") > 0, "this kill was to hit suspects"
+                worker.signal(signal.SIGKILL)
+                assert worker.wait() == -signal.SIGKILL
+        with rig.worker("worker", **slow) as worker:
+            await outcomes.until_answered(ids)
+            await rig.no_lag()
+            assert metric(worker, "moderation_suspects") == 0
+        await outcomes.read_to_end()
+    assert outcomes.ids.keys() == set(ids)
+    assert {kind for kind, count in outcomes.counts.items() if count} == {"safe"}
+
+
+async def test_a_stop_is_no_kill_even_one_past_its_deadline(rig: Rig) -> None:
+    with rig.worker("worker", drain_seconds=2, **QUICK) as worker:
+        await rig.ready(worker)
+        ids = await rig.send([(b"key", chat_event("HANG"))])
+        await until(lambda: "the fake guard hangs" in worker.log.read_text())
+        worker.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(worker.wait) == ExitCode.DRAIN_DEADLINE
+    async with rig.outcomes() as outcomes:
+        with rig.worker("next", FAKE_HARMLESS="HANG", **QUICK) as worker:
+            await outcomes.until_answered(ids)
+            assert metric(worker, "moderation_judged_alone_total") == 0
+
+
+@pytest.mark.parametrize("trouble", ["corrupt", "no directory"])
+async def test_without_a_usable_journal_the_worker_judges(rig: Rig, trouble: str) -> None:
+    if trouble == "no directory":
+        rig.journals.write_text("a file")
+    else:
+        with rig.worker("before", **QUICK) as worker:
+            await rig.ready(worker)
+            worker.signal(signal.SIGKILL)
+            worker.wait()
+        (journal,) = rig.journals.iterdir()
+        journal.write_bytes(journal.read_bytes()[:-5])
+    with rig.worker("worker", **QUICK) as worker:
+        await _judges(rig, worker)
+        assert metric(worker, "moderation_journal_failing") == (trouble == "no directory")
+    if trouble == "corrupt":
+        assert len(_log(worker.log, "the journal is corrupt and was set aside")) == 1
+        assert [path.suffix for path in rig.journals.iterdir()] == [".corrupt"]
+    else:
+        assert len(_log(worker.log, "no journal: a record that kills the worker will not be isolated")) == 1
+
+
+async def _judges(rig: Rig, worker: WorkerProcess) -> None:
+    ids = await rig.send((None, chat_event(f"hello {n}")) for n in range(20))
+    async with rig.outcomes() as outcomes:
+        await outcomes.until_answered(ids)
+    worker.check()
+
+
+async def test_partitions_move_while_suspects_are_judged_alone(rig: Rig) -> None:
+    slow = {**SMALL, "FAKE_DELAY": "0.03", "max_in_flight_events": 200}
+    ids = await rig.send((f"{n % 20}".encode(), chat_event(f"hello {n}")) for n in range(500))
+    async with rig.outcomes() as outcomes:
+        with rig.worker("killed", **slow) as worker:
+            await outcomes.until(lambda seen: len(seen.ids) >= 20)
+            worker.signal(signal.SIGKILL)
+            worker.wait()
+        await outcomes.read_to_end()
+        before = outcomes.ids.copy()
+        with rig.worker("second", **{**slow, "FAKE_DELAY": "0.1"}) as second:
+            await outcomes.until(lambda seen: len(seen.ids) >= len(before) + 10)
+            with rig.worker("third", **slow) as third:
+                await rig.ready(third)
+                assert metric(second, "moderation_suspects") > 0, "they were to be there still"
+                assert second.stop() == ExitCode.OK
+                await outcomes.until_answered(ids, seconds=120)
+                await rig.no_lag()
+        await outcomes.read_to_end()
+    assert outcomes.ids.keys() == set(ids)
+    again = {each: times - before[each] for each, times in outcomes.ids.items()}
+    assert max(again.values()) == 1, "moves and stops repeat nothing; only the kill did"

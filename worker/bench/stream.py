@@ -1,0 +1,108 @@
+"""What the stream costs: the worker with free guards against a plain aiokafka loop, in turn, on one Kafka."""
+
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import orjson
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from worker.local.kafka import local_kafka
+from worker.stream.topics import TopicSpec, create_topics
+
+PARTITIONS = 4
+OUTPUTS = ("safe_topic", "unsafe_topic", "review_topic", "dead_letter_topic")
+
+
+def event(number: int) -> bytes:
+    """A chat event of about 200 bytes."""
+    text = f"hello, this is message {number} of a friendly conversation about gardens and bicycles"
+    messages = [{"role": "user", "content": text}]
+    return orjson.dumps({"event_id": f"e{number}", "conversation_id": f"c{number % 500}", "messages": messages})
+
+
+async def fill(bootstrap: str, topic: str, count: int) -> None:
+    """Puts the events into the input topic."""
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=20, max_batch_size=256 << 10)
+    await producer.start()
+    for number in range(count):
+        await producer.send(topic, event(number), f"c{number % 500}".encode())
+    await producer.stop()
+
+
+async def ends(bootstrap: str, topics: list[str]) -> int:
+    """Records in these topics so far."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    await consumer.start()
+    try:
+        found = await consumer.end_offsets([TopicPartition(topic, n) for topic in topics for n in range(PARTITIONS)])
+        return sum(found.values())
+    finally:
+        await consumer.stop()
+
+
+async def timed(bootstrap: str, outputs: list[str], count: int, process: subprocess.Popen[bytes]) -> float:
+    """Events/s from the first to the last output record. The process must be alive all the time."""
+    began, first = None, 0
+    while True:
+        done = await ends(bootstrap, outputs)
+        if done and began is None:
+            began, first = time.perf_counter(), done
+        if began is not None and done >= count:
+            if done == first:
+                raise RuntimeError(f"{count} events were through before the first look: measure more of them")
+            return (done - first) / (time.perf_counter() - began)
+        if process.poll() is not None:
+            raise RuntimeError(f"the process ended with {process.returncode}")
+        await asyncio.sleep(0.02)
+
+
+async def measure(bootstrap: str, kind: str, count: int) -> float:
+    """One round of one kind, on topics of its own."""
+    run = uuid.uuid4().hex[:8]
+    topics = {name: f"bench-{run}-{name}" for name in ("input_topic", *OUTPUTS)}
+    await create_topics([TopicSpec(name, PARTITIONS, 1) for name in topics.values()], bootstrap_servers=bootstrap)
+    await fill(bootstrap, topics["input_topic"], count)
+    values = {"bootstrap_servers": bootstrap, "group": run, "web_port": 0, "log_level": "warning", **topics}
+    environment = {f"MODERATION_{name.upper()}": str(value) for name, value in values.items()}
+    command = [sys.executable, "-m", "worker.bench.stream_sides", kind]
+    process = subprocess.Popen(command, env={**os.environ, **environment})  # noqa: ASYNC220, S603  # nothing else runs; our own module
+    try:
+        return await timed(bootstrap, [topics[name] for name in OUTPUTS], count, process)
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamResult:
+    """Medians over the rounds. Quote the ratio: absolute numbers are the machine's."""
+
+    ratio: float  # worker / plain loop
+    worker_events_per_second: float
+    plain_events_per_second: float
+    events: int
+    rounds: int
+
+
+def bench_stream(bootstrap: str | None, events: int, rounds: int, say: Callable[[str], None]) -> StreamResult:
+    """Both sides in turn, on the Kafka at `bootstrap` or one that is started. Raises KafkaUnavailable."""
+    with local_kafka(bootstrap, say=say) as kafka:
+        plain, worker = [], []
+        for number in range(rounds):
+            plain.append(asyncio.run(measure(kafka.bootstrap_servers, "plain", events)))
+            worker.append(asyncio.run(measure(kafka.bootstrap_servers, "worker", events)))
+            say(f"round {number + 1}: plain loop {plain[-1]:,.0f}, worker {worker[-1]:,.0f} events/s")
+    return StreamResult(
+        ratio=statistics.median(ours / theirs for ours, theirs in zip(worker, plain, strict=True)),
+        worker_events_per_second=statistics.median(worker),
+        plain_events_per_second=statistics.median(plain),
+        events=events,
+        rounds=rounds,
+    )

@@ -1,0 +1,53 @@
+"""The two sides of the stream's benchmark, each in a process of its own: `python -m worker.bench.stream_sides SIDE`."""
+
+import asyncio
+import os
+import sys
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from worker.bench.free_guard import free_guards
+from worker.observability.logs import configure_logs
+from worker.settings import load_settings
+from worker.stream.app import create_app
+from worker.stream.host import host
+
+
+async def plain_loop() -> None:
+    """The least that any consume-produce worker does: no parsing, no order, no prefix, commits by time."""
+    bootstrap = os.environ["MODERATION_BOOTSTRAP_SERVERS"]
+    consumer = AIOKafkaConsumer(
+        os.environ["MODERATION_INPUT_TOPIC"],
+        bootstrap_servers=bootstrap,
+        group_id=os.environ["MODERATION_GROUP"],
+        auto_offset_reset="earliest",
+        enable_auto_commit=True,
+    )
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap,
+        enable_idempotence=True,
+        acks="all",
+        compression_type="lz4",
+        linger_ms=5,
+        max_batch_size=256 << 10,
+    )
+    await consumer.start()
+    await producer.start()
+    while True:
+        for records in (await consumer.getmany(timeout_ms=200, max_records=1024)).values():
+            for record in records:
+                await producer.send(os.environ["MODERATION_SAFE_TOPIC"], record.value, record.key)
+
+
+def worker() -> None:
+    """The real worker; its guards answer at once."""
+    settings = load_settings()
+    configure_logs(settings.log_format, settings.log_level)
+    sys.exit(host(create_app(settings, free_guards)))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "plain":
+        asyncio.run(plain_loop())
+    else:
+        worker()

@@ -1,0 +1,127 @@
+"""The bookkeeping of a stress run: what was sent, what came back, how long it took. Pure."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+_FORGET_SECONDS = 60.0  # an answer that is nobody's after this time is to somebody else's event
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What a run must keep to; None: anything goes."""
+
+    max_lost: int | None = 0
+    max_duplicated: int | None = None
+    max_p99_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StressReport:
+    """What came of a run. Latencies are from the event's sending to the reading of its outcome, in milliseconds."""
+
+    sent: int
+    refused: int  # by the broker, so never sent
+    answered: int
+    lost: int  # sent, and without an outcome at the end of the run
+    duplicated: int  # outcomes beyond the first of an event
+    late: int  # answered after the time that counts as late
+    seconds: float
+    sent_per_second: float
+    answered_per_second: float
+    outcomes: dict[str, int]
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    max_ms: float | None
+
+    def failures(self, thresholds: Thresholds) -> list[str]:
+        """A sentence for each threshold that was not kept."""
+        told = []
+        if self.answered == 0:
+            told.append("nothing was answered: is a worker running on these topics?")
+        for name, found, most in (
+            ("lost", self.lost, thresholds.max_lost),
+            ("duplicated", self.duplicated, thresholds.max_duplicated),
+        ):
+            if most is not None and found > most:
+                told.append(f"{found} {name}, more than {most}")
+        if thresholds.max_p99_ms is not None and self.p99_ms is not None and self.p99_ms > thresholds.max_p99_ms:
+            told.append(f"p99 is {self.p99_ms:.0f} ms, more than {thresholds.max_p99_ms:g}")
+        return told
+
+
+@dataclass(slots=True)
+class StressTally:
+    """Counts. Times are seconds on one clock."""
+
+    late_seconds: float = 1.0
+    refused: int = 0
+    duplicated: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    _sent: dict[UUID, float] = field(default_factory=dict)
+    _latencies: dict[UUID, float] = field(default_factory=dict)
+    _early: dict[UUID, list[tuple[str, float]]] = field(default_factory=dict)
+
+    def sent(self, event: UUID, at: float) -> None:
+        """The broker confirmed an event that was sent at `at`. Its answer may have overtaken that."""
+        self._sent[event] = at
+        for outcome, answered_at in self._early.pop(event, ()):
+            self.answered(event, outcome, answered_at)
+
+    def answered(self, event: UUID, outcome: str, at: float) -> None:
+        """An outcome was read, of an event of ours or of somebody else's."""
+        if event not in self._sent:
+            self._early.setdefault(event, []).append((outcome, at))
+        elif event in self._latencies:
+            self.duplicated += 1
+        else:
+            self._latencies[event] = at - self._sent[event]
+            self.outcomes[outcome] += 1
+
+    def forget(self, now: float) -> None:
+        """Drops answers to other people's events."""
+        old = [event for event, answers in self._early.items() if now - answers[0][1] > _FORGET_SECONDS]
+        for event in old:
+            del self._early[event]
+
+    @property
+    def sent_count(self) -> int:
+        """Events that the broker confirmed."""
+        return len(self._sent)
+
+    @property
+    def missing(self) -> int:
+        """Events without an outcome so far."""
+        return len(self._sent) - len(self._latencies)
+
+    def recent_ms(self, count: int = 1000) -> float | None:
+        """The median latency of the last answers, in milliseconds."""
+        return _percentile(list(self._latencies.values())[-count:], 0.5)
+
+    def report(self, seconds: float) -> StressReport:
+        """The report on a run of so many seconds."""
+        latencies = list(self._latencies.values())
+        return StressReport(
+            sent=len(self._sent),
+            refused=self.refused,
+            answered=len(latencies),
+            lost=self.missing,
+            duplicated=self.duplicated,
+            late=sum(latency > self.late_seconds for latency in latencies),
+            seconds=round(seconds, 3),
+            sent_per_second=round(len(self._sent) / seconds, 1),
+            answered_per_second=round(len(latencies) / seconds, 1),
+            outcomes=dict(self.outcomes),
+            p50_ms=_percentile(latencies, 0.5),
+            p95_ms=_percentile(latencies, 0.95),
+            p99_ms=_percentile(latencies, 0.99),
+            max_ms=_percentile(latencies, 1.0),
+        )
+
+
+def _percentile(seconds: Sequence[float], share: float) -> float | None:
+    """In milliseconds."""
+    ordered = sorted(seconds)
+    return round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3) if ordered else None

@@ -1,0 +1,51 @@
+"""Commits: each partition's finished prefix, from time to time and whenever partitions go."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from aiokafka import TopicPartition
+
+from worker.observability import metrics
+from worker.stream.progress import Progress
+from worker.stream.source import Source
+
+
+class Commits:
+    """The one who commits. A commit says where each partition's finished prefix ends; where nothing is outstanding,
+    the consumer's position: over transaction markers and compaction's holes."""
+
+    def __init__(
+        self,
+        source: Source,
+        progress: Progress[TopicPartition],
+        on_committed: Callable[[Mapping[TopicPartition, int]], None],
+    ) -> None:
+        self._source, self._progress, self._on_committed = source, progress, on_committed
+        self._committing = asyncio.Lock()
+
+    async def often(self, interval: float, gone_seconds: float) -> None:
+        """Commits every `interval` seconds. Raises RuntimeError after `gone_seconds` without the input topic."""
+        gone = 0.0
+        while True:
+            await asyncio.sleep(interval)
+            await self.now()
+            gone = 0.0 if self._source.topic_exists() else gone + interval
+            if gone >= gone_seconds:
+                raise RuntimeError(f"the input topic {self._source.topic} has been gone for {gone:.0f} s")
+
+    async def now(self) -> None:
+        """Commits what is finished, once a commit under way has ended."""
+        async with self._committing:
+            idle = [each for each in self._progress.owned if self._progress.idle(each)]
+            positions = await asyncio.gather(*map(self._source.position, idle))
+            for partition, position in zip(idle, positions, strict=True):
+                if position is not None and self._progress.idle(partition):  # still, after the wait
+                    self._progress.moved_to(partition, position)
+            ends = self._progress.to_commit()
+            if not ends:
+                return
+            taken = await self._source.commit(ends)
+            metrics.COMMITS.labels("ok" if taken else "refused").inc()
+            if taken:
+                self._progress.committed(ends)
+                self._on_committed(ends)
