@@ -91,6 +91,8 @@ class Settings(ConnectionSettings):
     """Most tokens of a Prompt Guard batch: its longest window times its windows."""
     batch_wait_ms: float = Field(default=5.0, ge=0)
     """Most milliseconds that a check waits for company while the guard is idle."""
+    batch_timeout_seconds: float = Field(default=60.0, gt=0)
+    """Seconds on the device after which a batch counts as hanging: the process ends with 70 and Kafka redelivers."""
     prepare_threads: int = Field(default=2, ge=1)
     """CPU threads that render, tokenise and decode images."""
 

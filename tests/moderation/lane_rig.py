@@ -1,6 +1,7 @@
 """A guard's lane on a device that the test holds."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from concurrent.futures import Future
 
@@ -68,13 +69,14 @@ async def settle() -> None:
 class Lane:
     """A lane with its device and clock."""
 
-    def __init__(self, budget: int = 100, max_wait: float = LONG) -> None:
+    def __init__(self, budget: int = 100, max_wait: float = LONG, timeout: float = math.inf) -> None:
         self.device, self.clock = HandDevice(), HandClock()
         self.lane = GuardLane(
             FakeGuard(),
             self.device,  # type: ignore[arg-type]
             batch_tokens=budget,
             max_wait=max_wait,
+            timeout=timeout,
             clock=self.clock,
         )
 

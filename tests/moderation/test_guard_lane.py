@@ -232,3 +232,22 @@ async def test_one_bad_check_does_not_disturb_its_neighbours() -> None:
     found = {text: finding for text, (finding,) in zip(texts, answers, strict=True)}
     assert found.pop("bad") == Finding(None, fault=Fault.GUARD_ERROR)
     assert {text: finding.score for text, finding in found.items()} == {text: float(text) for text in found}
+
+
+async def test_a_batch_that_hangs_on_the_device_fails_its_events() -> None:
+    lane = Lane(budget=100, max_wait=0, timeout=0.001)
+    hangs = await lane.judge((10, 0.1))
+    with pytest.raises(DeviceLost, match=r"llama_guard: a batch has not come back for 0\.001 s"):
+        await hangs
+    await lane.device.land()  # it comes back after all: nobody waits any more
+    assert len(lane.device.batches) == 1
+
+
+async def test_a_batch_that_comes_back_in_time_is_not_watched_any_more() -> None:
+    lane = Lane(budget=100, max_wait=0, timeout=0.05)
+    quick = await lane.judge((10, 0.1))
+    await lane.device.land()
+    slow = await lane.judge((10, 0.2))
+    assert scores(quick) == [0.1]
+    with pytest.raises(DeviceLost):
+        await slow

@@ -259,6 +259,7 @@ def test_the_options_come_from_the_settings() -> None:
         llama_guard_batch_tokens=300,
         prompt_guard_batch_tokens=600,
         batch_wait_ms=7,
+        batch_timeout_seconds=8,
         prepare_threads=3,
         event_in_review_verdicts=True,
         verdict_cache_bytes=7000,
@@ -266,6 +267,7 @@ def test_the_options_come_from_the_settings() -> None:
     assert ModeratorOptions.of(settings) == ModeratorOptions(
         batch_tokens={"llama_guard": 300, "prompt_guard": 600},
         batch_wait=0.007,
+        batch_timeout=8,
         prepare_threads=3,
         event_in_review_verdicts=True,
         verdict_cache_bytes=7000,

@@ -167,3 +167,14 @@ async def test_partitions_move_while_suspects_are_judged_alone(rig: Rig) -> None
     assert outcomes.ids.keys() == set(ids)
     again = {each: times - before[each] for each, times in outcomes.ids.items()}
     assert max(again.values()) == 1, "moves and stops repeat nothing; only the kill did"
+
+
+async def test_a_record_that_hangs_a_guard_is_a_dead_letter_on_its_third_crash(rig: Rig) -> None:
+    values = [(f"key-{n % 20}".encode(), chat_event(f"hello {n}")) for n in range(100)]
+    values.insert(50, (b"key-7", chat_event("HANG")))
+    ids = await rig.send(values)
+    async with rig.outcomes() as outcomes:
+        ends = await _starts_until_answered(rig, outcomes, ids, batch_timeout_seconds=2, **SMALL)
+        assert ends == [ExitCode.CRASH] * 3
+        assert _dead_letters(outcomes).keys() == {ids[50]}
+    assert len(_log(rig.folder / "worker.log", "batch_hangs")) == 3

@@ -1,6 +1,7 @@
 """One guard's lane: checks queue here, leave in batches for the device, and come back as findings."""
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ import structlog
 from worker.batching.batcher import Batcher
 from worker.batching.token_budget import TokenBudget, padded_tokens
 from worker.guards.guard import Check, Finding, Guard
-from worker.guards.runner import DeviceThread, Judged
+from worker.guards.runner import DeviceLost, DeviceThread, Judged
 from worker.observability import metrics
 
 log = structlog.get_logger(__name__)
@@ -66,11 +67,12 @@ class _Work:
 class _Flight:
     """A batch, from its place in the device's queue to its findings. Its checks board when its turn has come."""
 
-    __slots__ = ("budget", "works")
+    __slots__ = ("budget", "watch", "works")
 
     def __init__(self) -> None:
         self.works: Sequence[_Work] = ()
         self.budget = 0  # tokens that it could have held
+        self.watch: asyncio.TimerHandle | None = None  # rings when it has been on the device for too long
 
 
 class _LaneMetrics:
@@ -111,11 +113,13 @@ class GuardLane:
         *,
         batch_tokens: int,
         max_wait: float,
+        timeout: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`batch_tokens`: most padded tokens of a batch; fewer for a while after the device ran out of memory."""
+        """`batch_tokens`: most padded tokens of a batch; fewer for a while after the device ran out of memory.
+        `timeout`: seconds on the device after which a batch counts as hanging, and its events fail with DeviceLost."""
         self.guard = guard
-        self._device, self._clock = device, clock
+        self._device, self._timeout, self._clock = device, timeout, clock
         self._budget = TokenBudget(batch_tokens)
         self._batcher: Batcher[_Work] = Batcher(self._budget, max_wait)
         self._queue = threading.Lock()  # around the batcher and its budget: boarding is on the device's thread
@@ -184,9 +188,18 @@ class GuardLane:
     def _boarded(self, flight: _Flight) -> None:
         self._waiting = None
         self._on_device += 1
+        if flight.works and self._timeout < math.inf:
+            flight.watch = self._loop.call_later(self._timeout, self._hangs, flight)
         for work in flight.works:
             work.group.ticket.started = True
         self._pump()
+
+    def _hangs(self, flight: _Flight) -> None:
+        """Nothing ends a call that hangs on the device but the end of the process: whoever waits is told to see to
+        it."""
+        log.error("batch_hangs", guard=self.guard.name, checks=len(flight.works), seconds=self._timeout)
+        for work in flight.works:
+            work.group.failed(DeviceLost(f"{self.guard.name}: a batch has not come back for {self._timeout:g} s"))
 
     def _landed(self, flight: _Flight, future: "asyncio.Future[Judged]") -> None:
         if future.cancelled():  # it never boarded
@@ -194,6 +207,8 @@ class GuardLane:
             self._give_up(RuntimeError("the device thread was closed with work left"))
             return
         self._on_device -= 1
+        if flight.watch is not None:
+            flight.watch.cancel()
         error = future.exception()
         if error is not None:
             for work in flight.works:

@@ -1,5 +1,6 @@
 """Event -> verdict: the worker's reason to be, without Kafka."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class ModeratorOptions:
 
     batch_tokens: dict[str, int]  # by guard name: most padded tokens of a batch
     batch_wait: float = 0.005  # seconds that a check waits for company while its guard is idle
+    batch_timeout: float = math.inf  # seconds after which a batch on the device counts as hanging
     prepare_threads: int = 2
     event_in_review_verdicts: bool = False
     verdict_cache_bytes: int = 64 << 20  # of judgements to use again on identical content; 0: every event is judged
@@ -66,6 +68,7 @@ class ModeratorOptions:
                 PROMPT_GUARD: settings.prompt_guard_batch_tokens,
             },
             batch_wait=settings.batch_wait_ms / 1000,
+            batch_timeout=settings.batch_timeout_seconds,
             prepare_threads=settings.prepare_threads,
             event_in_review_verdicts=settings.event_in_review_verdicts,
             verdict_cache_bytes=settings.verdict_cache_bytes,
@@ -96,6 +99,7 @@ class Moderator:
                 self._device,
                 batch_tokens=options.batch_tokens[guard.name],
                 max_wait=options.batch_wait,
+                timeout=options.batch_timeout,
                 clock=clock,
             )
             for guard in guards
