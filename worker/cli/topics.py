@@ -27,6 +27,7 @@ def create(
     """Create the topics of the settings that do not exist yet. Those that exist are left as they are."""
     from aiokafka.errors import KafkaError
 
+    from worker.stream.checks import connection_faults
     from worker.stream.connection import security_of
     from worker.stream.topics import TopicSpec, create_topics
 
@@ -38,6 +39,11 @@ def create(
     ]
     kept_longer = {**largest, "retention.ms": _TWO_WEEKS_MS}
     specs.append(TopicSpec(settings.dead_letter_topic, partitions, replication_factor, kept_longer))
+    faults = asyncio.run(connection_faults(settings))
+    for fault in faults:
+        typer.echo(f"no topic can be created on {settings.bootstrap_servers}: {fault}", err=True)
+    if faults:
+        raise typer.Exit(ExitCode.CONFIG)
     try:
         results = asyncio.run(
             create_topics(specs, bootstrap_servers=settings.bootstrap_servers, security=security_of(settings))

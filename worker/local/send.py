@@ -14,8 +14,10 @@ from rich.console import Console
 
 from worker.contract.record import Record, header
 from worker.contract.verdict import verdict_id_of
+from worker.exit_codes import ExitCode
 from worker.local.tally import id_of_dead_letter
-from worker.settings import Settings, load_settings
+from worker.settings import Settings, SettingsError, load_settings
+from worker.stream.checks import sender_faults
 from worker.stream.connection import security_of
 
 
@@ -27,10 +29,16 @@ def send(
     tenant: Annotated[str | None, typer.Option(help="Whose event it is.")] = None,
     seconds: Annotated[float, typer.Option(help="How long to wait for the verdict.")] = 60.0,
 ) -> None:
-    """Send one chat event and print its verdict. Exit code 1 where none comes in time."""
-    settings = load_settings(overrides={"bootstrap_servers": bootstrap} if bootstrap else None)
+    """Send one chat event and print its verdict. Exit code 1 where none comes in time, 78 where Kafka or the settings
+    do not allow it."""
     try:
+        settings = load_settings(overrides={"bootstrap_servers": bootstrap} if bootstrap else None)
+        if faults := asyncio.run(sender_faults(settings)):
+            raise SettingsError("; ".join(map(str, faults)))
         verdict = asyncio.run(_send_and_wait(settings, _event(texts, tenant), seconds))
+    except SettingsError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(ExitCode.CONFIG) from None
     except TimeoutError:
         typer.echo(f"no verdict within {seconds:.0f} s: is a worker running on these topics?", err=True)
         raise typer.Exit(1) from None

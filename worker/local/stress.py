@@ -19,6 +19,7 @@ from worker.local.stress_tally import StressReport, StressTally
 from worker.local.tally import id_of_dead_letter, outcomes_of
 from worker.settings import Settings
 from worker.standins.corpus import conversation
+from worker.stream.checks import sender_faults
 from worker.stream.connection import security_of
 from worker.stream.topics import describe_topics
 
@@ -58,7 +59,7 @@ class Stress:
     async def run(self, refresh: Callable[[], None] = lambda: None) -> StressReport:
         """Sends, waits, and reports; also when it is cancelled in the middle. `refresh` is called twice a second.
 
-        Raises StressRefused where a topic is missing, and what aiokafka raises.
+        Raises StressRefused where a topic or a right is missing or no broker answers, and what aiokafka raises.
         """
         async with self._outputs() as consumer:
             self.began = time.monotonic()
@@ -77,21 +78,20 @@ class Stress:
     @asynccontextmanager
     async def _outputs(self) -> AsyncIterator[AIOKafkaConsumer]:
         """A consumer of all output partitions from their ends on."""
+        if faults := await sender_faults(self.settings):
+            raise StressRefused("; ".join(map(str, faults)))
         topics = await describe_topics(
-            [self.settings.input_topic, *self.settings.output_topics],
+            self.settings.output_topics,
             bootstrap_servers=self.settings.bootstrap_servers,
             security=security_of(self.settings),
         )
-        missing = [name for name, topic in topics.items() if topic is None]
-        if missing:
-            raise StressRefused(f"there is no topic {', '.join(missing)}: `moderation-worker topics create` makes it")
         async with AIOKafkaConsumer(
             bootstrap_servers=self.settings.bootstrap_servers, auto_offset_reset="latest", **security_of(self.settings)
         ) as consumer:
             partitions = [
                 TopicPartition(name, number)
                 for name, topic in topics.items()
-                if topic is not None and name != self.settings.input_topic
+                if topic is not None
                 for number in range(topic.partitions)
             ]
             consumer.assign(partitions)

@@ -28,6 +28,24 @@ async def kafka_faults(settings: Settings) -> list[Fault]:
     return faults or await _too_small_topics(settings)
 
 
+async def sender_faults(settings: Settings) -> list[Fault]:
+    """Everything that would keep somebody from sending chat events and reading what becomes of them."""
+    return await preflight(
+        bootstrap_servers=settings.bootstrap_servers,
+        security=security_of(settings),
+        group=None,
+        reads=settings.output_topics,
+        writes=[settings.input_topic],
+    )
+
+
+async def connection_faults(settings: Settings) -> list[Fault]:
+    """Why no broker takes the connection; empty if one does."""
+    return await preflight(
+        bootstrap_servers=settings.bootstrap_servers, security=security_of(settings), group=None, reads=[], writes=[]
+    )
+
+
 async def _too_small_topics(settings: Settings) -> list[Fault]:
     """Output topics that would refuse a record which the settings allow. The broker refuses it after the hand-over,
     when it is too late to publish something smaller. Topics whose settings we may not see are believed to be large

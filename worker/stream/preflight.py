@@ -160,9 +160,7 @@ class _Check:
             connection = await create_conn(host, port, request_timeout_ms=int(limit * 1000), **self._security)
             try:
                 await connection.send(MetadataRequest([]))
-                if (
-                    self._tokens
-                ):  # one that is rejected goes unnoticed until the broker hangs up after the first request
+                if self._tokens:  # aiokafka overlooks that one is rejected, until the broker hangs up after a request
                     await connection.send(MetadataRequest([]))
             finally:
                 connection.close()

@@ -1,0 +1,57 @@
+"""An OAuth 2 token endpoint on this machine, for client credentials."""
+
+import base64
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs
+
+CLIENT, CLIENT_SECRET = "me", "hush:client-secret"
+
+
+@dataclass
+class TokenEndpoint:
+    """Its address, and what it was asked."""
+
+    new_token: Callable[[], str]
+    expires_in: Any = 3600
+    asked: list[dict[str, list[str]]] = field(default_factory=list)
+    url: str = ""
+
+    def answer(self, authorization: str, body: str) -> tuple[int, dict[str, Any]]:
+        """Status and JSON object."""
+        self.asked.append(parse_qs(body))
+        if authorization != "Basic " + base64.b64encode(f"{CLIENT}:{CLIENT_SECRET}".encode()).decode():
+            return 401, {"error": "invalid_client", "error_description": "hush: what you sent was ..."}
+        return 200, {"access_token": self.new_token(), "token_type": "bearer", "expires_in": self.expires_in}
+
+
+@contextlib.contextmanager
+def token_endpoint(new_token: Callable[[], str], expires_in: Any = 3600) -> Iterator[TokenEndpoint]:
+    """Runs one on a thread."""
+    endpoint = TokenEndpoint(new_token, expires_in)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            status, answer = endpoint.answer(self.headers.get("Authorization", ""), body)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        endpoint.url = f"http://127.0.0.1:{server.server_address[1]}/token"
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield endpoint
+        finally:
+            server.shutdown()
+            thread.join()
