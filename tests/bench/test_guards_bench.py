@@ -6,10 +6,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from worker.bench.engine import run_engine
-from worker.bench.guards import Bench, GuardsBench
+from worker.bench.guards import Bench, GuardsBench, _same
 from worker.bench.guards_table import about_line, one_table, suite_table
 from worker.bench.workload import Workload, jobs_of
 from worker.cli.main import app
+from worker.guards.guard import Fault, Finding
 from worker.standins.build import Dims
 
 pytestmark = pytest.mark.models
@@ -68,3 +69,21 @@ def test_wrong_arguments_say_what_is_possible(arguments: list[str], words: str) 
     done = CliRunner().invoke(app, ["bench", "guards", *arguments])
     assert done.exit_code == 2
     assert words in done.output
+
+
+@pytest.mark.parametrize(
+    ("said", "finding", "same"),
+    [
+        ("\n\nsafe", Finding(0.1), True),
+        ("\n\nsafe", Finding(None, fault=Fault.UNPARSEABLE), False),
+        ("gibberish", Finding(None, fault=Fault.UNPARSEABLE), True),
+        ("", Finding(0.1), False),
+        ("\n\nunsafe\nS9", Finding(0.9, ("S9",)), True),
+        ("\n\nunsafe\nS9", Finding(0.9, ("S9", "S1")), False),
+        ("\n\nunsafe", Finding(0.9, ("S9",)), False),
+        ("\n\nunsafe\nS9,S1,S2,S", Finding(0.9, ("S9", "S1", "S2", "S3")), True),
+        ("\n\nunsafe\nS9,S1,S2,S", Finding(0.9, ("S9", "S2", "S1", "S3")), False),
+    ],
+)
+def test_answers_are_compared_strictly(said: str, finding: Finding, same: bool) -> None:
+    assert _same(said, finding) is same

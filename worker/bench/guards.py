@@ -24,6 +24,7 @@ from worker.standins import weights_dir
 from worker.standins.build import MAX_TILES, TILE, Dims, guard_processor
 
 _PUBLISHED_TILES: Final = 16  # most tiles of an image in the published checkpoint
+_MOST_SAID: Final = 3  # categories that 10 new tokens hold
 _UNNEEDED: Final = 3  # tokens of a check that a safe verdict would not need: those that lead to the category
 
 
@@ -34,7 +35,7 @@ class Bench:
     dims: Dims
     batch_tokens: int
     rounds: int = 3
-    snippet_messages: int = 32  # the snippet is timed on the first so many, as written on half of them
+    snippet_messages: int = 32  # the snippet is timed on so many of all lengths, as written on half of them
     unsafe_share: float = 0.1
     device: str = "cpu"
 
@@ -132,8 +133,8 @@ class GuardsBench:
 
     def _round(self, jobs: Sequence[Job]) -> _Round:
         bench, release = self._bench, self._release
-        few = jobs[: bench.snippet_messages]
-        half = few[: max(1, len(few) // 2)]
+        few = [jobs[number] for number in self._sample(jobs)]
+        half = few[::2]
         batches = list(padded_batches(jobs, bench.batch_tokens))
         rates = [matmul_flops_per_second(bench.device, bench.dtype)]
         snippet, _ = self._timed(lambda: [release.snippet(job, 2) for job in few])
@@ -167,7 +168,10 @@ class GuardsBench:
         flops = sum(
             self._flops.prompt(tokens, job.prompt_tokens + 1 - tokens) for tokens, job in zip(useful, jobs, strict=True)
         ) / len(jobs)
-        different = self._different(jobs[: self._bench.snippet_messages], rounds[-1].run)
+        sample = self._sample(jobs)
+        different = sum(
+            not _same(self._release.snippet(jobs[number]), rounds[-1].run.findings[number]) for number in sample
+        )
         return GuardsResult(
             workload=workload,
             ratio_snippet=median(each.snippet / each.engine for each in rounds),
@@ -185,7 +189,7 @@ class GuardsBench:
             latency_engine_batch=median(batches),
             latency_engine_batch_p95=percentile(batches, 0.95),
             padding=rounds[-1].run.padding,
-            answers_compared=min(len(jobs), self._bench.snippet_messages),
+            answers_compared=len(sample),
             answers_different=different,
         )
 
@@ -193,18 +197,22 @@ class GuardsBench:
         """Tokens that no way to judge can avoid, once the prefix is known."""
         return self._guard.prepare(job.event, job.policy).checks[0].tokens - _UNNEEDED
 
-    def _different(self, jobs: Sequence[Job], run: EngineRun) -> int:
-        """How many of the jobs the release and the engine answer differently, by label and categories."""
-        return sum(
-            not _same(self._release.snippet(job), finding) for job, finding in zip(jobs, run.findings, strict=False)
-        )
+    def _sample(self, jobs: Sequence[Job]) -> list[int]:
+        """The numbers of the jobs that the snippet is timed on: of all lengths, so that their mean is that of all."""
+        by_length = sorted(range(len(jobs)), key=lambda number: jobs[number].prompt_tokens)
+        count = min(len(jobs), self._bench.snippet_messages)
+        return [by_length[(2 * place + 1) * len(jobs) // (2 * count)] for place in range(count)]
 
 
 def _same(said: str, finding: Finding) -> bool:
     """Whether the snippet's text says the same. Its 10 new tokens hold three categories, and the S of a fourth; random
     weights may repeat one, which the engine names once."""
     verdict, *listed = said.split() or [""]
-    if verdict not in ("safe", "unsafe"):
-        return finding.fault is Fault.UNPARSEABLE
-    keys = [key for key in dict.fromkeys(",".join(listed).split(",")) if key not in ("", "S")]
-    return verdict == ("unsafe" if finding.categories else "safe") and list(finding.categories[: len(keys)]) == keys
+    if verdict not in ("safe", "unsafe") or finding.fault is not None:
+        return verdict not in ("safe", "unsafe") and finding.fault is Fault.UNPARSEABLE
+    keys = ",".join(listed).split(",") if listed else []
+    whole = [key for key in dict.fromkeys(keys) if key != "S"]
+    found = list(finding.categories)
+    if verdict == "safe":
+        return not found
+    return bool(whole) and (found[: len(whole)] if len(keys) > _MOST_SAID else found) == whole

@@ -8,7 +8,9 @@ from typing import Final
 from worker.contract.chat_event import ChatEvent, ImagePart, ImageUrlPart, Message, TextPart
 from worker.policy.policy import Policy
 
-_LARGE: Final = 1 << 20  # bytes: hashing more than that would hold up the event loop for a millisecond and more
+_LARGE: Final = (
+    1 << 19
+)  # characters: to spell and hash more than that would hold up the event loop for a millisecond and more
 
 
 def content_stays(event: ChatEvent) -> bool:
@@ -22,16 +24,20 @@ async def content_key(event: ChatEvent, policy: Policy) -> bytes:
     Nothing else of an event may change a judgement. Senders choose the content, so the digest is one for which nobody
     can make two contents with the same key.
     """
-    content = _spelled(event.messages)
-    if len(content) > _LARGE:
-        return await asyncio.to_thread(_digest, policy, content)
-    return _digest(policy, content)
+    if sum(map(_length, event.messages)) > _LARGE:
+        return await asyncio.to_thread(_digest, policy, event.messages)
+    return _digest(policy, event.messages)
 
 
-def _digest(policy: Policy, content: bytes) -> bytes:
+def _digest(policy: Policy, messages: Sequence[Message]) -> bytes:
     digest = hashlib.sha256(policy.canonical)  # a JSON object: it is clear where it ends
-    digest.update(content)
+    digest.update(_spelled(messages))
     return digest.digest()
+
+
+def _length(message: Message) -> int:
+    content = message.content
+    return len(content) if isinstance(content, str) else sum(len(_part(part)[1]) for part in content)
 
 
 def _spelled(messages: Sequence[Message]) -> bytes:

@@ -172,8 +172,14 @@ class GuardLane:
         self._pump()
 
     def _send_off(self) -> None:
-        flight = self._waiting = _Flight()
-        running = asyncio.wrap_future(self._device.submit(self.guard, lambda: self._board(flight)), loop=self._loop)
+        flight = _Flight()
+        try:
+            submitted = self._device.submit(self.guard, lambda: self._board(flight))
+        except RuntimeError as error:  # the device's thread was closed
+            self._give_up(error)
+            return
+        self._waiting = flight
+        running = asyncio.wrap_future(submitted, loop=self._loop)
         running.add_done_callback(lambda future: self._landed(flight, future))
 
     def _board(self, flight: _Flight) -> list[Check]:

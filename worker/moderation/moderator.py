@@ -1,5 +1,6 @@
 """Event -> verdict: the worker's reason to be, without Kafka."""
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -144,7 +145,7 @@ class Moderator:
         began = self._clock()
         waiting = [lane.submit(each.checks, ticket) for lane, each in zip(self._lanes, preparations, strict=True)]
         try:
-            findings = [await found for found in waiting]
+            findings = await asyncio.gather(*waiting)  # the first failure is everyone's: another guard may hang
         finally:
             for future in waiting:  # cancelled or failed: the other guard need not answer any more
                 if not future.cancel() and not future.cancelled():

@@ -73,8 +73,9 @@ class Preparer:
         self._wake()
 
     def close(self) -> None:
-        """Starts nothing more and waits for the job that each thread is at."""
-        self._jobs.clear()
+        """Starts nothing more, cancels what has not started, and waits for the job that each thread is at."""
+        while self._jobs:
+            self._jobs.popleft().future.cancel()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _wake(self) -> None:

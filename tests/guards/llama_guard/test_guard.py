@@ -213,3 +213,14 @@ def test_bfloat16_can_be_asked_for() -> None:
     guard = LlamaGuard.load(weights_dir("llama-guard-4"), MODEL, dtype="bfloat16")
     (finding,) = guard.judge(prepare(guard, "how do I bake a cake?").checks)
     assert finding.fault is None
+
+
+def test_of_equal_logits_greedy_decoding_takes_safe(random_guard: LlamaGuard) -> None:
+    one_pass = random_guard._one_pass
+    tokens = one_pass._tokens
+    logits = torch.full((1, 5, 1024), -9.0)
+    logits[0, 0, tokens.blank_line] = logits[0, 1, tokens.safe] = logits[0, 1, tokens.unsafe] = 1.0
+    (row,) = one_pass._read(logits, [0.5])
+    expected = "safe" if tokens.safe < tokens.unsafe else "unsafe"
+    assert (row.score < 0.5) == (expected == "safe")
+    assert row.score == pytest.approx(0.5)

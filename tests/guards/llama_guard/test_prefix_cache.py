@@ -171,3 +171,19 @@ def test_prefixes_of_different_lengths_end_in_the_same_column(cache: PrefixCache
 def test_no_bytes_no_cache(random_model: Any, processor: Any) -> None:
     cache = PrefixCache(random_model, probes_of(Prompts(processor)), most_bytes=0)
     assert cache.of(Prompts(processor).render([PromptTurn("user", "hello")])) is None
+
+
+@torch.inference_mode()
+def test_what_does_not_fit_is_rendered_once_and_not_for_every_prompt(random_model: Any, processor: Any) -> None:
+    prompts = Prompts(processor)
+    rendered: list[Shape] = []
+    probes = probes_of(prompts)
+
+    def counted(shape: Shape) -> Sequence[Prompt]:
+        rendered.append(shape)
+        return probes(shape)
+
+    cache = PrefixCache(random_model, counted, most_bytes=1000)
+    prompt = prompts.render([PromptTurn("user", "hi")])
+    assert [cache.of(prompt) for _ in range(20)] == [None] * 20
+    assert len(rendered) == 1

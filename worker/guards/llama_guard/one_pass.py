@@ -8,9 +8,10 @@ The logits of a row's last five columns say what `generate` would have said at e
 "\\n\\n" they are the verdict, at "S" the first category. Only unsafe rows go on, for further categories.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ from worker.guards.llama_guard.packing import ATTENTION, Packed
 from worker.guards.llama_guard.prefix_cache import Prefix, PrefixCache, stacked
 from worker.guards.llama_guard.prompts import Prompt
 from worker.policy.taxonomy import CATEGORY_KEYS
+
+_EVEN: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,8 @@ class OnePass:
         firsts = logits[:, 4][:, self._numbers].float().softmax(-1).tolist()
         rows = []
         for (opening, verdict, *rest), score, first, wanted in zip(said, scores, firsts, wanted_from, strict=True):
+            if verdict == tokens.safe and score == _EVEN:  # greedy decoding takes the first of equals
+                score = math.nextafter(_EVEN, 0)  # noqa: PLW2901
             row = _Row(score, strange=opening != tokens.blank_line or verdict not in (tokens.safe, tokens.unsafe))
             row.strange |= not 0 <= score <= 1  # NaN
             if not row.strange and score >= wanted:

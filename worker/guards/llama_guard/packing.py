@@ -91,7 +91,12 @@ class Packed:
         if self.known is not None:
             known = self.known.layer(layer, rows)
             key, value = (torch.cat(both, 2) for both in zip(known, (key, value), strict=True))
-        answered = scaled_dot_product_attention(query, key, value, attn_mask=self.bias, scale=scaling, enable_gqa=True)
+        grouped = isinstance(self.bias, CausalBias)
+        if not grouped:  # with a mask, CUDA has no fused kernel for grouped heads
+            key, value = (each.repeat_interleave(query.shape[1] // each.shape[1], 1) for each in (key, value))
+        answered = scaled_dot_product_attention(
+            query, key, value, attn_mask=self.bias, scale=scaling, enable_gqa=grouped
+        )
         return answered.transpose(1, 2).flatten(0, 1)[self.real]
 
     def tails(self, rows: Tensor, lengths: Tensor) -> tuple[Sequence[tuple[Tensor, ...]], Tensor]:

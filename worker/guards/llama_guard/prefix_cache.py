@@ -114,9 +114,9 @@ class PrefixCache:
             return None
         ids = self._common_ids(shape)
         size = len(ids) * self._token_bytes
+        self._largest = max(self._largest, size)
         if not self._make_room(shape, size):
             return None
-        self._largest = max(self._largest, size)
         prefix = self._prefixes[shape] = self._compute(ids)
         self._hold(self._bytes + prefix.size)
         return prefix
