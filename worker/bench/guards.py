@@ -17,6 +17,7 @@ from worker.bench.flops import FlopCounter, matmul_flops_per_second, percentile,
 from worker.bench.random_model import random_model_of
 from worker.bench.rivals import Release, padded_batches
 from worker.bench.workload import Job, Workload, jobs_of
+from worker.guards.allocator import keep_freed_memory
 from worker.guards.guard import Fault, Finding, ModelId
 from worker.guards.llama_guard.guard import LlamaGuard, LlamaGuardOptions
 from worker.guards.llama_guard.prompts import Prompts
@@ -87,6 +88,8 @@ class GuardsBench:
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
+        if bench.device == "cpu":
+            keep_freed_memory()  # as the worker does; the rivals have it, too
         tokenizer = AutoProcessor.from_pretrained(weights_dir("llama-guard-4")).tokenizer
         processor = guard_processor(
             tokenizer, bench.dims.tile, MAX_TILES if bench.dims.tile == TILE else _PUBLISHED_TILES

@@ -36,7 +36,7 @@ def guards(
     images: Annotated[float, typer.Option(min=0, max=1, help="The share of messages with an image.")] = 0.0,
     unsafe_share: Annotated[float, typer.Option(min=0, max=1, help="About so many answers are unsafe.")] = 0.1,
     batch_tokens: Annotated[
-        int | None, typer.Option(min=64, help="Most tokens of a batch; 2048 on a CPU, 16384 on a GPU.")
+        int | None, typer.Option(min=64, help="Most tokens of a batch; 4096 on a CPU, 16384 on a GPU.")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Everything is measured so often, in turn.")] = 3,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<n>.")] = "auto",
@@ -69,7 +69,7 @@ def guards(
         bench = GuardsBench(
             Bench(
                 shape,
-                batch_tokens or (2048 if on_cpu else 16384),
+                batch_tokens or (4096 if on_cpu else 16384),
                 rounds,
                 unsafe_share=unsafe_share,
                 device=device,

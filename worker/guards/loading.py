@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from worker.guards.allocator import keep_freed_memory
 from worker.guards.checkpoint import Checkpoint
 from worker.guards.errors import ModelRefused, ModelUnavailable
 from worker.guards.guard import Guard, ModelId
@@ -156,7 +157,16 @@ def _prepare_torch(settings: Settings) -> str:
     transformers_logging.set_verbosity_error()  # and in its own form
     if settings.torch_threads:
         torch.set_num_threads(settings.torch_threads)
-    name = settings.device
+    device = _device(settings.device)
+    if device == "cpu":
+        keep_freed_memory()
+    return device
+
+
+def _device(name: str) -> str:
+    """The device that a setting means. Raises ModelRefused."""
+    import torch
+
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
