@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup demo test fidelity lint format schemas bench lock clean
+.PHONY: help setup demo test chaos fidelity lint format schemas bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -25,7 +25,10 @@ demo: $(INSTALLED) ## The main job: a real Kafka, two workers, sample events (DE
 
 test: $(INSTALLED) ## All tests, quick ones first, on a real Kafka (TEST='-m "not kafka"' leaves some out)
 	$(BIN)/moderation-worker schemas --check
-	$(BIN)/python -m pytest $(TEST)
+	$(BIN)/python -m pytest -m "not chaos" $(TEST)
+
+chaos: $(INSTALLED) ## The tests that kill and restart workers many times (minutes)
+	$(BIN)/python -m pytest -m chaos
 
 fidelity: $(INSTALLED) ## 1,400 prompts against the release's own code: labels, categories, scores (minutes)
 	$(BIN)/python -m pytest tests/guards/llama_guard/test_fidelity.py --fidelity=full

@@ -70,6 +70,7 @@ async def test_a_record_that_kills_the_worker_is_a_dead_letter_on_its_third_kill
     assert "please" not in (rig.folder / "worker.log").read_text()
 
 
+@pytest.mark.chaos
 async def test_two_such_records_in_preparation_and_by_losing_the_device(rig: Rig) -> None:
     poisons = {100: chat_event("KILL-IN-PREPARATION"), 101: chat_event("LOSE-THE-DEVICE")}
     ids = await rig.send((f"{n}".encode(), poisons.get(n, chat_event(f"hello {n}"))) for n in range(200))
@@ -82,6 +83,7 @@ async def test_two_such_records_in_preparation_and_by_losing_the_device(rig: Rig
         assert _dead_letters(outcomes) == {ids[number]: value for number, value in poisons.items()}
 
 
+@pytest.mark.chaos
 async def test_an_operators_kills_condemn_nothing(rig: Rig) -> None:
     slow = {**SMALL, "FAKE_DELAY": "0.03", "max_in_flight_events": 150}
     # On one key: so the records come in the same order after every start, and no kill meets the one before's suspect.
@@ -145,6 +147,7 @@ async def _judges(rig: Rig, worker: WorkerProcess) -> None:
     worker.check()
 
 
+@pytest.mark.chaos
 async def test_partitions_move_while_suspects_are_judged_alone(rig: Rig) -> None:
     slow = {**SMALL, "FAKE_DELAY": "0.03", "max_in_flight_events": 200}
     ids = await rig.send((f"{n % 20}".encode(), chat_event(f"hello {n}")) for n in range(500))
@@ -169,6 +172,7 @@ async def test_partitions_move_while_suspects_are_judged_alone(rig: Rig) -> None
     assert max(again.values()) == 1, "moves and stops repeat nothing; only the kill did"
 
 
+@pytest.mark.chaos
 async def test_a_record_that_hangs_a_guard_is_a_dead_letter_on_its_third_crash(rig: Rig) -> None:
     values = [(f"key-{n % 20}".encode(), chat_event(f"hello {n}")) for n in range(100)]
     values.insert(50, (b"key-7", chat_event("HANG")))

@@ -63,6 +63,7 @@ async def test_a_replay_that_fails_has_committed_what_was_confirmed(
     assert Counter(int(each.value) for each in await desk.input()) == Counter(range(400)), "each exactly once"
 
 
+@pytest.mark.chaos
 async def test_a_killed_replay_repeats_a_little_and_loses_nothing(desk: Desk) -> None:
     await desk.put(*(InputRecord(desk.rig.input_topic, f"{n}".encode()) for n in range(12_000)))
     process = await asyncio.create_subprocess_exec(*COMMAND, "replay", env=desk.environment, stdout=subprocess.DEVNULL)

@@ -26,6 +26,7 @@ from worker.standins.build import MAX_TILES, TILE, Dims, guard_processor
 
 _PUBLISHED_TILES: Final = 16  # most tiles of an image in the published checkpoint
 _MOST_SAID: Final = 3  # categories that 10 new tokens hold
+_ANOTHER_SHARE: Final = 0.2  # most messages that violate something violate one thing
 _UNNEEDED: Final = 3  # tokens of a check that a safe verdict would not need: those that lead to the category
 
 
@@ -95,7 +96,12 @@ class GuardsBench:
             tokenizer, bench.dims.tile, MAX_TILES if bench.dims.tile == TILE else _PUBLISHED_TILES
         )
         model = random_model_of(
-            processor, bench.dims, unsafe_share=bench.unsafe_share, device=bench.device, dtype=bench.dtype
+            processor,
+            bench.dims,
+            unsafe_share=bench.unsafe_share,
+            another_share=_ANOTHER_SHARE,
+            device=bench.device,
+            dtype=bench.dtype,
         )
         self.parameters = sum(each.numel() for each in model.parameters())
         self._release = Release(model, processor)

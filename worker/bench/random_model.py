@@ -46,10 +46,12 @@ def random_model_of(
     *,
     seed: int = 0,
     unsafe_share: float = 0.5,
+    another_share: float = 0.5,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Any:
-    """A Llama 4 whose answers are of the grammar, about `unsafe_share` of them unsafe with one to many categories."""
+    """A Llama 4 whose answers are of the grammar, about `unsafe_share` of them unsafe. After about `another_share` of
+    the categories comes another one."""
     torch.manual_seed(seed)
     with torch.device(device), _default_dtype(dtype):  # not `.to(dtype)`: the vision tower's RoPE is complex
         model = guard_model(processor.tokenizer, dims).eval()
@@ -69,11 +71,18 @@ def random_model_of(
     tokens, states = _states(model, Prompts(processor), answer)
     head = model.language_model.lm_head.weight
     _bend(head, follows, tokens, states)
-    said = states[tokens == answer.blank_line] @ head[[answer.safe, answer.unsafe]].float().T
-    margin = torch.quantile(said[:, 1] - said[:, 0], 1 - unsafe_share)
-    average = states[tokens == answer.blank_line].mean(0)
-    head[answer.unsafe] -= (margin * average / average.dot(average)).to(head.dtype)
+    _lean(head, states[tokens == answer.blank_line], answer.unsafe, answer.safe, unsafe_share)
+    at_numbers = states[torch.isin(tokens, torch.tensor(answer.numbers, device=tokens.device))]
+    _lean(head, at_numbers, answer.another, min(answer.ends), another_share)
     return model
+
+
+def _lean(head: Tensor, states: Tensor, word: int, other: int, share: float) -> None:
+    """Changes the head's row of `word` so that it is above `other` in about `share` of the states [n, hidden]."""
+    logits = states @ head[[other, word]].float().T
+    margin = torch.quantile(logits[:, 1] - logits[:, 0], 1 - share)
+    average = states.mean(0)
+    head[word] -= (margin * average / average.dot(average)).to(head.dtype)
 
 
 @contextmanager
