@@ -282,33 +282,3 @@ def test_the_origin_of_a_record_is_its_coordinates() -> None:
 async def test_a_guard_whose_findings_would_be_overlooked_is_refused() -> None:
     with pytest.raises(ValueError, match="'image_guard'"):
         Moderator([FakeGuard("image_guard")], ModeratorOptions(batch_tokens={"llama_guard": 1}))
-
-
-@pytest.mark.parametrize("hanging", ["llama_guard", "prompt_guard"])
-async def test_whichever_guard_hangs_the_event_fails(hanging: str) -> None:
-    released = threading.Event()
-
-    def hang(_text: str) -> float:
-        released.wait(10)
-        return 0.1
-
-    guards = [fake_llama_guard(), fake_prompt_guard()]
-    guards[hanging == "prompt_guard"]._score_of = hang
-    # The one that hangs goes first: the other waits behind it on the device.
-    options = ModeratorOptions({"llama_guard": 1, "prompt_guard": 1}, batch_wait=0, batch_timeout=0.05)
-    async with moderating(guards, options) as moderator:
-        try:
-            with pytest.raises(DeviceLost, match=hanging):
-                await moderator.judge(event(), DEFAULT_POLICY, ORIGIN, arrived=99.5)
-        finally:
-            released.set()
-
-
-async def test_after_close_nobody_waits_for_ever() -> None:
-    moderator = Moderator([fake_llama_guard()], OPTIONS)
-    waiting = [asyncio.create_task(moderator.judge(event(str(n)), DEFAULT_POLICY, ORIGIN, 0.0)) for n in range(3)]
-    await asyncio.sleep(0)
-    moderator.close()
-    done, pending = await asyncio.wait(waiting, timeout=10)
-    assert not pending
-    assert all(task.cancelled() or task.exception() for task in done)
