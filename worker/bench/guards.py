@@ -21,6 +21,7 @@ from worker.guards.allocator import keep_freed_memory
 from worker.guards.guard import Fault, Finding, ModelId
 from worker.guards.llama_guard.guard import LlamaGuard, LlamaGuardOptions
 from worker.guards.llama_guard.prompts import Prompts
+from worker.policy.taxonomy import CATEGORY_KEYS
 from worker.standins import weights_dir
 from worker.standins.build import MAX_TILES, TILE, Dims, guard_processor
 
@@ -215,13 +216,14 @@ class GuardsBench:
 
 def _same(said: str, finding: Finding) -> bool:
     """Whether the snippet's text says the same. Its 10 new tokens hold three categories, and the S of a fourth; random
-    weights may repeat one, which the engine names once."""
+    weights may repeat one, which the engine names once, or leave the grammar after that."""
     verdict, *listed = said.split() or [""]
-    if verdict not in ("safe", "unsafe") or finding.fault is not None:
-        return verdict not in ("safe", "unsafe") and finding.fault is Fault.UNPARSEABLE
-    keys = ",".join(listed).split(",") if listed else []
-    whole = [key for key in dict.fromkeys(keys) if key != "S"]
-    found = list(finding.categories)
+    strange = finding.fault is Fault.UNPARSEABLE
     if verdict == "safe":
-        return not found
-    return bool(whole) and (found[: len(whole)] if len(keys) > _MOST_SAID else found) == whole
+        return finding.fault is None and not finding.categories
+    keys = "".join(listed).split(",")
+    cut = len(keys) > _MOST_SAID and keys.pop() == "S"
+    if verdict != "unsafe" or not set(keys) <= set(CATEGORY_KEYS):
+        return strange
+    whole, found = list(dict.fromkeys(keys)), list(finding.categories)
+    return (strange or found[: len(whole)] == whole) if cut else finding.fault is None and found == whole
