@@ -219,7 +219,7 @@ def _same(said: str, finding: Finding) -> bool:
     weights may repeat one, which the engine names once, or leave the grammar after that."""
     verdict, *listed = said.split() or [""]
     strange = finding.fault is Fault.UNPARSEABLE
-    if verdict == "safe":
+    if verdict.startswith("safe"):  # what random weights say after it, nobody reads
         return finding.fault is None and not finding.categories
     keys = "".join(listed).split(",")
     cut = len(keys) > _MOST_SAID and keys.pop() == "S"
