@@ -10,6 +10,7 @@ import json
 import re
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,9 +60,9 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
             log.warning("brokers will not take an expired token; waiting for another", token=self.words)
 
     @property
+    @abstractmethod
     def source(self) -> str:
         """Where the tokens come from, for people."""
-        raise NotImplementedError
 
     @property
     def subject(self) -> str | None:
@@ -76,8 +77,9 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
         whose = f" of {self.subject}" if self.subject else ""
         return f"the token{whose} from {self.source}{_until(self._claims.get('exp'))}"
 
+    @abstractmethod
     def _fetch(self) -> str:
-        raise NotImplementedError
+        """A token. Raises TokenUnavailable."""
 
 
 class FileToken(TokenProvider):
