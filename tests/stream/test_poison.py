@@ -90,11 +90,12 @@ async def test_an_operators_kills_condemn_nothing(rig: Rig) -> None:
     ids = await rig.send((b"key", chat_event(f"hello {n}")) for n in range(400))
     async with rig.outcomes() as outcomes:
         for kill in range(1, 6):
+            await outcomes.read_to_end()  # what the killed one published last is not the next one's
+            answered = len(outcomes.ids)
             with rig.worker("worker", **slow) as worker:
-                answered = len(outcomes.ids)
                 await outcomes.until(lambda seen, before=answered: len(seen.ids) >= before + 10)
                 if kill > 1:
-                    assert metric(worker, "moderation_suspects") > 0, "this kill was to hit suspects"
+                    assert metric(worker, "moderation_suspects"), "this kill was to hit suspects"
                 worker.signal(signal.SIGKILL)
                 assert worker.wait() == -signal.SIGKILL
         with rig.worker("worker", **slow) as worker:
