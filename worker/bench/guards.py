@@ -16,6 +16,7 @@ from worker.bench.engine import EngineRun, run_engine
 from worker.bench.flops import FlopCounter, matmul_flops_per_second, percentile, wait_for
 from worker.bench.random_model import random_model_of
 from worker.bench.rivals import Release, padded_batches
+from worker.bench.token_counts import with_published_counts
 from worker.bench.workload import Job, Workload, jobs_of
 from worker.guards.allocator import keep_freed_memory
 from worker.guards.guard import Fault, Finding, ModelId
@@ -92,7 +93,7 @@ class GuardsBench:
         self._bench = bench
         if bench.device == "cpu":
             keep_freed_memory()  # as the worker does; the rivals have it, too
-        tokenizer = AutoProcessor.from_pretrained(weights_dir("llama-guard-4")).tokenizer
+        tokenizer = with_published_counts(AutoProcessor.from_pretrained(weights_dir("llama-guard-4")).tokenizer)
         processor = guard_processor(
             tokenizer, bench.dims.tile, MAX_TILES if bench.dims.tile == TILE else _PUBLISHED_TILES
         )
