@@ -1,0 +1,198 @@
+"""The consumer's answers, one by one, with a fake in aiokafka's place: what a commit refused means, and where reading
+goes on after a record that cannot be read."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import (
+    CommitFailedError,
+    GroupAuthorizationFailedError,
+    IllegalStateError,
+    KafkaError,
+)
+
+from worker.observability import metrics
+from worker.settings import settings_of_values
+from worker.stream import source as module
+from worker.stream.commits import Commits
+from worker.stream.progress import Progress
+from worker.stream.raw_records import RawRecord
+from worker.stream.source import Source
+from worker.stream.unreadable import Impasse
+
+ONE, TWO = TopicPartition("chat.events", 0), TopicPartition("chat.events", 1)
+BAD = "bad"
+Answer = BaseException | None
+
+
+class FakeConsumer:
+    """Records lie in `log`; BAD is one that cannot be read, at which a fetch loses what it had at hand."""
+
+    def __init__(self, **_settings: object) -> None:
+        self.log: dict[TopicPartition, list[Any]] = {}
+        self.positions: dict[TopicPartition, int] = {}
+        self.committed_offsets: dict[TopicPartition, int] = {}
+        self.commit_answer: Answer = None
+        self.listener: Any = None
+
+    async def start(self) -> None:
+        pass
+
+    def subscribe(self, _topics: object, listener: Any) -> None:
+        self.listener = listener
+
+    async def assign(self, partitions: Iterable[TopicPartition]) -> None:
+        """As the group would."""
+        self.positions = {each: self.committed_offsets.get(each, 0) for each in partitions}
+        await self.listener.on_partitions_assigned(partitions)
+
+    def assignment(self) -> set[TopicPartition]:
+        return set(self.positions)
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self.positions[partition] = offset
+
+    async def position(self, partition: TopicPartition) -> int:
+        if partition not in self.positions:
+            raise IllegalStateError(str(partition))
+        return self.positions[partition]
+
+    async def committed(self, partition: TopicPartition) -> int | None:
+        return self.committed_offsets.get(partition)
+
+    async def beginning_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 0)
+
+    async def commit(self, ends: Mapping[TopicPartition, int]) -> None:
+        if self.commit_answer is not None:
+            raise self.commit_answer
+        self.committed_offsets |= ends
+
+    async def getmany(
+        self, *partitions: TopicPartition, timeout_ms: int, max_records: int = 500
+    ) -> dict[TopicPartition, list[Any]]:
+        fetched: dict[TopicPartition, list[Any]] = {}
+        for each in partitions or list(self.positions):
+            found = []
+            for record in self.log.get(each, [])[self.positions[each] :][:max_records]:
+                if record is BAD:
+                    raise UnicodeDecodeError("utf-8", b"caf\xe9", 3, 4, "unexpected end of data")
+                found.append(record)
+            self.positions[each] += len(found)
+            if found:
+                fetched[each] = found
+        return fetched
+
+
+def _record(partition: TopicPartition, offset: int, *, readable: bool = True) -> RawRecord:
+    return RawRecord(partition.topic, partition.partition, offset, 0, None, b"{}", [], readable)
+
+
+@pytest.fixture
+async def joined(monkeypatch: pytest.MonkeyPatch) -> tuple[Source, FakeConsumer]:
+    """A source on two partitions of three records each; the second record of the first cannot be read."""
+    monkeypatch.setattr(module, "AIOKafkaConsumer", FakeConsumer)
+
+    async def impasse_at(_settings: object, partition: TopicPartition, position: int) -> Impasse:
+        assert (partition, position) == (ONE, 1)
+        return Impasse([_record(ONE, 1, readable=False)], 2)
+
+    monkeypatch.setattr(module, "impasse_at", impasse_at)
+    source = Source(settings_of_values({}))
+
+    async def ignored(*_: object) -> None:
+        pass
+
+    await source.start(lambda partitions: None, ignored, ignored)
+    consumer: FakeConsumer = source._consumer
+    consumer.log = {ONE: [_record(ONE, 0), BAD, _record(ONE, 2)], TWO: [_record(TWO, n) for n in range(3)]}
+    await consumer.assign([ONE, TWO])
+    return source, consumer
+
+
+# -- commits ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [CommitFailedError("the group is rebalancing"), IllegalStateError("not ours any more"), TimeoutError()],
+    ids=lambda answer: type(answer).__name__,
+)
+async def test_a_commit_that_is_refused_is_said_again_by_the_next_one(
+    joined: tuple[Source, FakeConsumer], answer: BaseException
+) -> None:
+    source, consumer = joined
+    progress: Progress[TopicPartition] = Progress()
+    progress.assign([ONE])
+    entry = progress.take(ONE, 0)
+    assert entry is not None
+    progress.done(entry)
+    told: list[Mapping[TopicPartition, int]] = []
+    commits = Commits(source, progress, told.append)
+    metrics.LAST_COMMIT.set(0)
+    consumer.commit_answer = answer
+    await commits.now()
+    assert told == [] and progress.to_commit(), "it is not forgotten"
+    assert metrics.LAST_COMMIT._value.get() == 0
+    consumer.commit_answer = None
+    await commits.now()
+    assert told and not progress.to_commit()
+    assert metrics.LAST_COMMIT._value.get() > 0
+
+
+@pytest.mark.parametrize("answer", [GroupAuthorizationFailedError("g"), KafkaError("what nobody expected")])
+async def test_what_no_later_commit_could_mend_is_raised(
+    joined: tuple[Source, FakeConsumer], answer: KafkaError
+) -> None:
+    source, consumer = joined
+    consumer.commit_answer = answer
+    with pytest.raises(type(answer)):
+        await source.commit({ONE: 1})
+
+
+# -- a record that cannot be read -------------------------------------------------------------------------------------
+
+
+async def _all(source: Source) -> list[tuple[int, int, bool]]:
+    """Everything, in the order of the hand-over, as (partition, offset, readable)."""
+    found: list[tuple[int, int, bool]] = []
+    async with asyncio.timeout(10):
+        while len(found) < 6:
+            await asyncio.sleep(0)  # the fake never waits
+            for records in (await source.fetch(10)).values():
+                found += [(each.partition, each.offset, each.readable) for each in records]
+    return found
+
+
+@pytest.mark.parametrize("name", ["0 first", "1 first"])
+async def test_everything_is_handed_over_once_and_in_order(joined: tuple[Source, FakeConsumer], name: str) -> None:
+    """Whichever partition comes first: the one that was at hand already when the fetch failed loses nothing."""
+    source, consumer = joined
+    if name == "1 first":
+        consumer.positions = {TWO: 0, ONE: 0}
+    found = await _all(source)
+    for partition in (0, 1):
+        assert [offset for each, offset, _ in found if each == partition] == [0, 1, 2]
+    assert [place[:2] for place in found if not place[2]] == [(0, 1)]
+
+
+async def test_no_position_is_told_while_it_is_ahead_of_what_was_handed_over(
+    joined: tuple[Source, FakeConsumer],
+) -> None:
+    source, _ = joined
+    assert await source.position(TWO) == 0
+    assert await source.fetch(10) == {}
+    assert await source.position(TWO) is None
+    await _all(source)
+    assert (await source.position(ONE), await source.position(TWO)) == (3, 3)
+
+
+async def test_an_assignment_ends_the_search(joined: tuple[Source, FakeConsumer]) -> None:
+    source, consumer = joined
+    await source.fetch(10)
+    await consumer.assign([TWO])
+    assert await source.position(TWO) == 0
+    assert [each.offset for each in (await source.fetch(10))[TWO]] == [0, 1, 2]
