@@ -1,7 +1,7 @@
 """Fakes that several tests share: deterministic, quick, without torch and Kafka."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableSequence, Sequence
 from typing import Final
 
 from worker.contract.chat_event import ChatEvent
@@ -32,7 +32,7 @@ class FakeGuard:
     ) -> None:
         self.name = name
         self.models = models
-        self.batches: list[list[str]] = []  # the texts of each judged batch
+        self.batches: MutableSequence[list[str]] = []  # the texts of each judged batch
         self._score_of, self._delay, self._roles = score_of, delay, roles
 
     def prepare(self, event: ChatEvent, policy: Policy) -> Preparation:

@@ -190,6 +190,15 @@ def test_a_file_that_is_named_and_missing_is_a_fault(monkeypatch: pytest.MonkeyP
     assert "elsewhere.toml" in complaint()
 
 
+def test_a_guard_that_hangs_must_be_found_out_before_the_worker_is_taken_for_stuck(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MODERATION_BATCH_TIMEOUT_SECONDS", "120")
+    assert "stuck_after_seconds (120) must be above batch_timeout_seconds (120)" in complaint()
+    monkeypatch.setenv("MODERATION_STUCK_AFTER_SECONDS", "121")
+    load_settings()
+
+
 # -- what people read
 
 
@@ -208,6 +217,7 @@ def test_numbers_with_a_unit_have_it_in_their_name() -> None:
         "dead_letter_limit_consecutive",
         "dead_letter_limit_share",
         "dead_letter_limit_window",
+        "guard_breaker_failures",
         "max_in_flight_events",
         "prepare_threads",
         "torch_threads",

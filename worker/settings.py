@@ -44,6 +44,9 @@ class Settings(ConnectionSettings):
     # Kafka; the connection to it is in ConnectionSettings -------------------------------------------------------------
     group: str = "moderation-worker"
     """Consumer group. Workers of one group share the partitions."""
+    group_instance_id: str | None = Field(default=None, min_length=1, max_length=200)
+    """This worker's own place in the group, such as the name of a StatefulSet's pod (static membership, Kafka 2.4): one
+    that is back within `session_timeout_seconds` gets the same partitions, and the others go on undisturbed."""
     input_topic: str = "chat.events"
     """Topic of the chat events."""
     safe_topic: str = "moderation.verdicts.safe"
@@ -60,10 +63,14 @@ class Settings(ConnectionSettings):
     """Most events fetched and not finished."""
     max_in_flight_bytes: int = Field(default=64 * MiB, ge=MiB)
     """Most bytes of events fetched and not finished."""
+    ordering: Literal["key", "none"] = "key"
+    """`key`: the verdicts of one key leave in the order of its events, so that one waits for those before it. `none`:
+    each leaves as soon as it is there."""
     commit_interval_seconds: float = Field(default=0.5, gt=0)
     """Seconds between commits of the finished offsets."""
     session_timeout_seconds: float = Field(default=15.0, ge=6)
-    """Seconds without a heartbeat after which the group gives a worker's partitions away."""
+    """Seconds without a heartbeat after which the group gives a worker's partitions away. /healthz turns red after two
+    thirds of them without a poll."""
     revoke_drain_seconds: float = Field(default=20.0, gt=0)
     """Seconds for started work to finish when partitions are taken away."""
     drain_seconds: float = Field(default=25.0, gt=0)
@@ -71,7 +78,8 @@ class Settings(ConnectionSettings):
     input_gone_seconds: float = Field(default=10.0, gt=0)
     """Seconds without the input topic after which the worker ends."""
     stuck_after_seconds: float = Field(default=120.0, gt=0)
-    """Seconds with work in flight and nothing finished after which /healthz turns red."""
+    """Seconds with work in flight and nothing finished after which /healthz turns red. More than
+    batch_timeout_seconds."""
     journal_dir: Path | None = None
     """Directory of the journal that names what is in flight, by which a record that kills the worker is found out; in
     Kubernetes an emptyDir. Below the system's temporary directory where absent."""
@@ -93,6 +101,11 @@ class Settings(ConnectionSettings):
     """Most milliseconds that a check waits for company while the guard is idle."""
     batch_timeout_seconds: float = Field(default=60.0, gt=0)
     """Seconds on the device after which a batch counts as hanging: the process ends with 70 and Kafka redelivers."""
+    guard_breaker_failures: int = Field(default=50, ge=0)
+    """Checks of a guard that fail in a row (`guard_error`) after which it counts as down; 0: never."""
+    guard_breaker_action: Literal["review", "stop"] = "review"
+    """What happens when a guard is down: `review` answers without it (`guard_unavailable`, never safe) and tries it
+    again after 1 s, 2 s, and so on up to 60 s; `stop` ends the worker with exit code 69, and events wait in Kafka."""
     prepare_threads: int = Field(default=2, ge=1)
     """CPU threads that render, tokenise and decode images."""
 
@@ -174,6 +187,12 @@ class Settings(ConnectionSettings):
         topics = (*self.output_topics, self.input_topic)
         if len(set(topics)) != len(topics):
             raise ValueError("the input topic and the output topics must all be different")
+        if self.stuck_after_seconds <= self.batch_timeout_seconds:
+            raise ValueError(
+                f"stuck_after_seconds ({self.stuck_after_seconds:g}) must be above batch_timeout_seconds "
+                f"({self.batch_timeout_seconds:g}): else whoever looks at /healthz ends a worker whose guard hangs "
+                "before it can find out on which record"
+            )
         return self
 
     @property

@@ -8,9 +8,9 @@ from concurrent.futures import Future
 from prometheus_client import REGISTRY
 
 from tests.fakes import FakeGuard
-from worker.guards.guard import Check, Finding
+from worker.guards.guard import Check, Fault, Finding
 from worker.guards.runner import Judged
-from worker.moderation.guard_lane import GuardLane, PlainTicket
+from worker.moderation.guard_lane import Answers, GuardLane, PlainTicket
 
 LONG = 1000.0  # seconds of waiting for company that no test reaches
 
@@ -23,6 +23,7 @@ class HandDevice:
         self.futures: list[Future[Judged]] = []
         self.boards: list[Callable[[], list[Check]]] = []
         self.sent = asyncio.Event()
+        self.broken = False  # every check fails
 
     def submit(self, guard: object, board: Callable[[], list[Check]]) -> "Future[Judged]":
         self.futures.append(Future())
@@ -39,7 +40,8 @@ class HandDevice:
         """The batch on the device comes back, and the next one goes on it."""
         on_device = self.futures[len(self.batches) - 1]
         if error is None:
-            findings = [Finding(check.payload) for check in self.batches[-1]]
+            fails = Finding(None, fault=Fault.GUARD_ERROR)
+            findings = [fails if self.broken else Finding(check.payload) for check in self.batches[-1]]
             on_device.set_result(Judged(findings, 2.0, passed, out_of_memory))
         else:
             on_device.set_exception(error)
@@ -69,7 +71,14 @@ async def settle() -> None:
 class Lane:
     """A lane with its device and clock."""
 
-    def __init__(self, budget: int = 100, max_wait: float = LONG, timeout: float = math.inf) -> None:
+    def __init__(
+        self,
+        budget: int = 100,
+        max_wait: float = LONG,
+        timeout: float = math.inf,
+        failures: int = 0,
+        on_guard_down: Callable[[], None] | None = None,
+    ) -> None:
         self.device, self.clock = HandDevice(), HandClock()
         self.lane = GuardLane(
             FakeGuard(),
@@ -77,20 +86,36 @@ class Lane:
             batch_tokens=budget,
             max_wait=max_wait,
             timeout=timeout,
+            breaker_failures=failures,
+            on_guard_down=on_guard_down,
             clock=self.clock,
         )
 
     async def judge(
         self, *checks: tuple[int, float], ticket: PlainTicket | None = None
-    ) -> "asyncio.Future[list[Finding]]":
+    ) -> "asyncio.Future[list[list[Finding]]]":
         """Queues an event's checks, each of (tokens, payload)."""
-        findings = self.lane.submit([Check(tokens, payload) for tokens, payload in checks], ticket or PlainTicket())
+        findings = ask(self.lane, [Check(tokens, payload) for tokens, payload in checks], ticket or PlainTicket())
         await settle()
         return findings
 
 
-def scores(task: "asyncio.Future[list[Finding]]") -> list[float | None]:
-    return [finding.score for finding in task.result()]
+def ask(lane: GuardLane, checks: list[Check], ticket: PlainTicket) -> "asyncio.Future[list[list[Finding]]]":
+    """An event's checks for one guard alone."""
+    answers = Answers(ticket)
+    lane.submit(checks, answers)
+    answers.came()
+    return answers.future
+
+
+def found(task: "asyncio.Future[list[list[Finding]]]") -> list[Finding]:
+    """The one guard's findings."""
+    (findings,) = task.result()
+    return findings
+
+
+def scores(task: "asyncio.Future[list[list[Finding]]]") -> list[float | None]:
+    return [finding.score for finding in found(task)]
 
 
 def metric(name: str, guard: str = "llama_guard") -> float:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.fakes import FakeGuard
-from tests.moderation.lane_rig import LONG, Lane, metric, scores, settle
+from tests.moderation.lane_rig import LONG, Lane, ask, metric, scores, settle
 from worker.guards.guard import Check, Fault, Finding
 from worker.guards.runner import DeviceLost, DeviceThread
 from worker.moderation.guard_lane import GuardLane, PlainTicket
@@ -15,7 +15,7 @@ from worker.moderation.guard_lane import GuardLane, PlainTicket
 
 async def test_without_checks_there_is_nothing_to_wait_for() -> None:
     lane, ticket = Lane(), PlainTicket()
-    assert await lane.lane.submit([], ticket) == []
+    assert await ask(lane.lane, [], ticket) == [[]]
     assert not ticket.started
     assert lane.device.batches == []
 
@@ -226,10 +226,10 @@ async def test_one_bad_check_does_not_disturb_its_neighbours() -> None:
         lane = GuardLane(FakeGuard(score_of=score_of), device, batch_tokens=80, max_wait=LONG)
         texts = ["0.1", "0.2", "bad", "0.4", "0.5", "0.6", "0.7", "0.8"]
         async with asyncio.timeout(10):
-            answers = await asyncio.gather(*(lane.submit([Check(10, text)], PlainTicket()) for text in texts))
+            answers = await asyncio.gather(*(ask(lane, [Check(10, text)], PlainTicket()) for text in texts))
     finally:
         device.close()
-    found = {text: finding for text, (finding,) in zip(texts, answers, strict=True)}
+    found = {text: finding for text, ((finding,),) in zip(texts, answers, strict=True)}
     assert found.pop("bad") == Finding(None, fault=Fault.GUARD_ERROR)
     assert {text: finding.score for text, finding in found.items()} == {text: float(text) for text in found}
 

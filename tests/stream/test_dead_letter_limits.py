@@ -1,4 +1,4 @@
-"""When too much is suddenly bad: the limits, and the breaker that they open."""
+"""When too much is suddenly bad: the limits, and the stop that they ask for."""
 
 import signal
 from collections.abc import Sequence
@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from worker.contract.dead_letter import DeadLetter
+from worker.exit_codes import ExitCode
 from worker.settings import settings_of_values
-from worker.stream.breaker import Breaker
 from worker.stream.dead_letter_limits import DeadLetterLimits, Exceeded
+from worker.stream.dead_letter_stop import DeadLetterStop
+from worker.stream.orderly_stop import OrderlyStop
 
 
 def told(outcomes: Sequence[str | None], **limits: Any) -> list[Exceeded | None]:
@@ -69,7 +71,7 @@ def test_the_limits_are_what_counting_from_the_start_each_time_finds(
             assert answer.dead_letters == (run if in_a_row else bad) == sum(count for _, count in answer.causes)
 
 
-# -- the breaker ------------------------------------------------------------------------------------------------------
+# -- the stop ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -90,19 +92,28 @@ def letter(replays: int = 0) -> DeadLetter:
     return DeadLetter(b"k", b"v", [("moderation-replay-count", str(replays).encode())], "not_json")
 
 
-def test_an_open_breaker_asks_the_process_to_stop_once(signals: Signals) -> None:
-    breaker = Breaker(settings_of_values({"dead_letter_limit_consecutive": 2}))
+def test_past_a_limit_the_process_is_asked_to_stop_once(signals: Signals) -> None:
+    stop = OrderlyStop()
+    letters = DeadLetterStop(settings_of_values({"dead_letter_limit_consecutive": 2}), stop)
     for _ in range(2):
-        breaker.confirmed(letter())
-    assert (breaker.open, signals.sent) == (False, [])
+        letters.confirmed(letter())
+    assert (stop.asked, stop.code, signals.sent) == (False, ExitCode.OK, [])
     for _ in range(5):  # what was in flight
-        breaker.confirmed(letter())
-    assert (breaker.open, signals.sent) == (True, [signal.SIGTERM])
+        letters.confirmed(letter())
+    assert (stop.asked, stop.code, signals.sent) == (True, ExitCode.DEAD_LETTERS, [signal.SIGTERM])
     assert REGISTRY.get_sample_value("moderation_dead_letters_in_a_row") == 7
 
 
+def test_who_asks_for_a_stop_later_changes_nothing(signals: Signals) -> None:
+    stop = OrderlyStop()
+    stop.guard_down("llama_guard")
+    stop.ask(ExitCode.DEAD_LETTERS, "too many")
+    assert (stop.code, signals.sent) == (ExitCode.GUARD_DOWN, [signal.SIGTERM])
+
+
 def test_what_was_a_dead_letter_before_does_not_count(signals: Signals) -> None:
-    breaker = Breaker(settings_of_values({"dead_letter_limit_consecutive": 2}))
+    stop = OrderlyStop()
+    letters = DeadLetterStop(settings_of_values({"dead_letter_limit_consecutive": 2}), stop)
     for number in range(50):
-        breaker.confirmed(letter(replays=1 + number % 3))
-    assert (breaker.open, signals.sent) == (False, [])
+        letters.confirmed(letter(replays=1 + number % 3))
+    assert (stop.asked, signals.sent) == (False, [])

@@ -12,11 +12,14 @@ import structlog
 
 from worker.batching.batcher import Batcher
 from worker.batching.token_budget import TokenBudget, padded_tokens
-from worker.guards.guard import Check, Finding, Guard
+from worker.guards.guard import Check, Fault, Finding, Guard
 from worker.guards.runner import DeviceLost, DeviceThread, Judged
+from worker.moderation.guard_breaker import GuardBreaker, State
 from worker.observability import metrics
 
 log = structlog.get_logger(__name__)
+
+_UNAVAILABLE = Finding(None, fault=Fault.GUARD_UNAVAILABLE)
 
 
 class Ticket(Protocol):
@@ -32,24 +35,33 @@ class PlainTicket:
     started: bool = False
 
 
-class _Group:
-    """The checks of one event in this lane, and the future of all their findings."""
+class Answers:
+    """What all guards say of one event: each lane writes its findings, and the future is done with the last of them, or
+    with the first failure. Cancel the future to take back what has not left."""
 
-    __slots__ = ("findings", "future", "left", "ticket")
+    __slots__ = ("_findings", "_left", "future", "ticket")
 
-    def __init__(self, size: int, ticket: Ticket, future: "asyncio.Future[list[Finding]]") -> None:
-        self.ticket, self.future, self.left = ticket, future, size
-        self.findings: list[Finding | None] = [None] * size
+    def __init__(self, ticket: Ticket) -> None:
+        self.ticket = ticket
+        self.future: asyncio.Future[list[list[Finding]]] = asyncio.get_running_loop().create_future()
+        self._findings: list[list[Finding]] = []
+        self._left = 1  # until all are asked
 
-    def found(self, position: int, finding: Finding) -> None:
-        """One check was judged."""
-        self.findings[position] = finding
-        self.left -= 1
-        if self.left == 0 and not self.future.done():
-            self.future.set_result([each for each in self.findings if each is not None])
+    def expect(self, checks: int) -> list[Finding]:
+        """Room for the findings of one more guard."""
+        findings = [_UNAVAILABLE] * checks
+        self._findings.append(findings)
+        self._left += checks
+        return findings
+
+    def came(self, findings: int = 1) -> None:
+        """So many of the findings are in their places; or, once, all guards are asked."""
+        self._left -= findings
+        if not self._left and not self.future.done():
+            self.future.set_result(self._findings)
 
     def failed(self, error: BaseException) -> None:
-        """The device failed."""
+        """The device failed: no need to wait for another guard, which may hang."""
         if not self.future.done():
             self.future.set_exception(error)
 
@@ -57,11 +69,17 @@ class _Group:
 class _Work:
     """One queued check."""
 
-    __slots__ = ("arrived", "check", "group", "position", "tokens")
+    __slots__ = ("answers", "arrived", "check", "findings", "position", "tokens")
 
-    def __init__(self, check: Check, arrived: float, group: _Group, position: int) -> None:
-        self.check, self.arrived, self.group, self.position = check, arrived, group, position
+    def __init__(self, check: Check, arrived: float, answers: Answers, findings: list[Finding], position: int) -> None:
+        self.check, self.arrived, self.answers = check, arrived, answers
+        self.findings, self.position = findings, position
         self.tokens = check.tokens
+
+    def found(self, finding: Finding) -> None:
+        """It was judged."""
+        self.findings[self.position] = finding
+        self.answers.came()
 
 
 class _Flight:
@@ -114,14 +132,18 @@ class GuardLane:
         batch_tokens: int,
         max_wait: float,
         timeout: float = math.inf,
+        breaker_failures: int = 0,
+        on_guard_down: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`batch_tokens`: most padded tokens of a batch; fewer for a while after the device ran out of memory.
-        `timeout`: seconds on the device after which a batch counts as hanging, and its events fail with DeviceLost."""
+        `timeout`: seconds on the device after which a batch counts as hanging, and its events fail with DeviceLost.
+        `breaker_failures`, `on_guard_down`: as GuardBreaker has them; 0 asks the guard whatever it does."""
         self.guard = guard
         self._device, self._timeout, self._clock = device, timeout, clock
         self._budget = TokenBudget(batch_tokens)
         self._batcher: Batcher[_Work] = Batcher(self._budget, max_wait)
+        self._breaker = GuardBreaker(guard.name, breaker_failures, clock, on_guard_down)
         self._queue = threading.Lock()  # around the batcher and its budget: boarding is on the device's thread
         self._loop = asyncio.get_running_loop()
         self._waiting: _Flight | None = None  # in the device's queue
@@ -131,21 +153,25 @@ class GuardLane:
         self._metrics = _LaneMetrics(guard.name)
         self._metrics.present_budget.set(batch_tokens)
 
-    def submit(self, checks: Sequence[Check], ticket: Ticket) -> "asyncio.Future[list[Finding]]":
-        """The future findings on an event's checks, in their order. Cancel it to take back what has not left.
+    def submit(self, checks: Sequence[Check], answers: Answers) -> None:
+        """Has an event's checks judged; their findings go into `answers`, in their order.
 
-        Sets `ticket.started` when the first check has left for the device.
+        Sets the ticket's `started` when the first check has left for the device. While the guard is down the findings
+        are there at once, each with the fault `guard_unavailable`, and the ticket stays as it is.
         """
-        future: asyncio.Future[list[Finding]] = self._loop.create_future()
+        findings = answers.expect(len(checks))
         if not checks:
-            future.set_result([])
-            return future
-        now, group = self._clock(), _Group(len(checks), ticket, future)
+            return
+        if not self._breaker.admits():
+            answers.came(len(checks))
+            return
+        if self._breaker.state is State.HALF_OPEN:
+            answers.future.add_done_callback(self._tried)
+        now = self._clock()
         with self._queue:
             for position, check in enumerate(checks):
-                self._batcher.add(_Work(check, now, group, position))
+                self._batcher.add(_Work(check, now, answers, findings, position))
         self._pump_soon()
-        return future
 
     def _pump_soon(self) -> None:
         if not self._pumping:  # once for all that come in this round of the loop
@@ -186,7 +212,7 @@ class GuardLane:
         """The checks of the next batch. On the device's thread."""
         with self._queue:
             while not flight.works and len(self._batcher):
-                flight.works = [work for work in self._batcher.take() if not work.group.future.done()]
+                flight.works = [work for work in self._batcher.take() if not work.answers.future.done()]
             flight.budget = self._budget.tokens
         self._loop.call_soon_threadsafe(self._boarded, flight)
         return [work.check for work in flight.works]
@@ -197,7 +223,7 @@ class GuardLane:
         if flight.works and self._timeout < math.inf:
             flight.watch = self._loop.call_later(self._timeout, self._hangs, flight)
         for work in flight.works:
-            work.group.ticket.started = True
+            work.answers.ticket.started = True
         self._pump()
 
     def _hangs(self, flight: _Flight) -> None:
@@ -205,7 +231,7 @@ class GuardLane:
         it."""
         log.error("batch_hangs", guard=self.guard.name, checks=len(flight.works), seconds=self._timeout)
         for work in flight.works:
-            work.group.failed(DeviceLost(f"{self.guard.name}: a batch has not come back for {self._timeout:g} s"))
+            work.answers.failed(DeviceLost(f"{self.guard.name}: a batch has not come back for {self._timeout:g} s"))
 
     def _landed(self, flight: _Flight, future: "asyncio.Future[Judged]") -> None:
         if future.cancelled():  # it never boarded
@@ -218,20 +244,36 @@ class GuardLane:
         error = future.exception()
         if error is not None:
             for work in flight.works:
-                work.group.failed(error)
+                work.answers.failed(error)
         elif flight.works:
             judged = future.result()
             for work, finding in zip(flight.works, judged.findings, strict=True):
-                work.group.found(work.position, finding)
+                work.found(finding)
             self._metrics.batch(flight, judged.seconds)
             self._learn(judged)
+            if self._breaker.saw(judged.findings):
+                self._answer_without_the_guard()
         self._pump()
 
     def _give_up(self, error: Exception) -> None:
+        for work in self._take_all():
+            work.answers.failed(error)
+
+    def _answer_without_the_guard(self) -> None:
+        for work in self._take_all():
+            work.found(_UNAVAILABLE)
+
+    def _take_all(self) -> list[_Work]:
+        """Empties the queue."""
+        taken: list[_Work] = []
         with self._queue:
             while works := self._batcher.take():
-                for work in works:
-                    work.group.failed(error)
+                taken += works
+        return taken
+
+    def _tried(self, trial: "asyncio.Future[list[list[Finding]]]") -> None:
+        if trial.cancelled():
+            self._breaker.gave_up()
 
     def _learn(self, judged: Judged) -> None:
         """How much memory the device has."""

@@ -1,12 +1,11 @@
 """Event -> verdict: the worker's reason to be, without Kafka."""
 
-import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from uuid import UUID
 
 from worker.contract.chat_event import ChatEvent
@@ -17,7 +16,7 @@ from worker.guards.runner import DeviceThread
 from worker.guards.turns import judged_role
 from worker.moderation.content_key import content_key, content_stays
 from worker.moderation.decision import LLAMA_GUARD, PROMPT_GUARD, Decision, GuardAnswer, decide
-from worker.moderation.guard_lane import GuardLane, PlainTicket, Ticket
+from worker.moderation.guard_lane import Answers, GuardLane, PlainTicket, Ticket
 from worker.moderation.preparer import Preparer
 from worker.moderation.single_flight import SingleFlight
 from worker.moderation.verdict_cache import Judgement, VerdictCache
@@ -56,6 +55,7 @@ class ModeratorOptions:
     batch_tokens: dict[str, int]  # by guard name: most padded tokens of a batch
     batch_wait: float = 0.005  # seconds that a check waits for company while its guard is idle
     batch_timeout: float = math.inf  # seconds after which a batch on the device counts as hanging
+    breaker_failures: int = 50  # checks of a guard that fail in a row, after which it counts as down; 0: never
     prepare_threads: int = 2
     event_in_review_verdicts: bool = False
     verdict_cache_bytes: int = 64 << 20  # of judgements to use again on identical content; 0: every event is judged
@@ -70,6 +70,7 @@ class ModeratorOptions:
             },
             batch_wait=settings.batch_wait_ms / 1000,
             batch_timeout=settings.batch_timeout_seconds,
+            breaker_failures=settings.guard_breaker_failures,
             prepare_threads=settings.prepare_threads,
             event_in_review_verdicts=settings.event_in_review_verdicts,
             verdict_cache_bytes=settings.verdict_cache_bytes,
@@ -84,9 +85,12 @@ class Moderator:
         guards: Sequence[Guard],
         options: ModeratorOptions,
         *,
+        on_guard_down: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        """`on_guard_down` is called with the name of a guard that is down: verdicts say `guard_unavailable` from then
+        on, until the guard answers again."""
         for guard in guards:
             if guard.name not in options.batch_tokens:  # its findings would be overlooked, and that means safe
                 raise ValueError(f"no batch budget and no rule of decision for a guard named {guard.name!r}")
@@ -101,6 +105,8 @@ class Moderator:
                 batch_tokens=options.batch_tokens[guard.name],
                 max_wait=options.batch_wait,
                 timeout=options.batch_timeout,
+                breaker_failures=options.breaker_failures,
+                on_guard_down=on_guard_down and partial(on_guard_down, guard.name),
                 clock=clock,
             )
             for guard in guards
@@ -142,14 +148,11 @@ class Moderator:
         return Judgement(decide(answers, policy), _coverage(answers))
 
     async def _answers(self, preparations: Sequence[Preparation], ticket: Ticket) -> list[GuardAnswer]:
-        began = self._clock()
-        waiting = [lane.submit(each.checks, ticket) for lane, each in zip(self._lanes, preparations, strict=True)]
-        try:
-            findings = await asyncio.gather(*waiting)  # the first failure is everyone's: another guard may hang
-        finally:
-            for future in waiting:  # cancelled or failed: the other guard need not answer any more
-                if not future.cancel() and not future.cancelled():
-                    future.exception()  # looked at, so that asyncio does not complain about it
+        began, answers = self._clock(), Answers(ticket)
+        for lane, preparation in zip(self._lanes, preparations, strict=True):
+            lane.submit(preparation.checks, answers)
+        answers.came()
+        findings = await answers.future
         _GUARD_SECONDS.observe(self._clock() - began)
         for lane, found in zip(self._lanes, findings, strict=True):
             for finding in found:
@@ -183,7 +186,7 @@ class Moderator:
             prompt_attack=decision.prompt_attack,
             judged_role=judged_role(event),
             scores=_scores(decision),
-            policy=PolicyRef(name=policy.name, hash=policy.hash),
+            policy=_policy_ref(policy.name, policy.hash),
             models=self._models,
             coverage=judgement.coverage,
             source=origin.source,
@@ -196,10 +199,11 @@ class Moderator:
 
 
 def _scores(decision: Decision) -> Scores:
+    scores = decision.category_scores
     return Scores(
         unsafe=_rounded(decision.unsafe_score),
         prompt_attack=_rounded(decision.attack_score),
-        categories={key: round(score, 6) for key, score in decision.category_scores.items()},
+        categories={key: round(score, 6) for key, score in scores.items()} if scores else {},
     )
 
 
@@ -208,12 +212,38 @@ def _rounded(score: float | None) -> float | None:
 
 
 def _coverage(answers: Sequence[GuardAnswer]) -> Coverage:
-    windows = {answer.guard: len(answer.preparation.checks) for answer in answers}
+    llama_guard = prompt_guard = images = dropped = neutralised = 0
+    complete = True
+    for answer in answers:
+        preparation = answer.preparation
+        if answer.guard == LLAMA_GUARD:
+            llama_guard = len(preparation.checks)
+        elif answer.guard == PROMPT_GUARD:
+            prompt_guard = len(preparation.checks)
+        images += preparation.images
+        dropped += preparation.turns_dropped
+        neutralised += preparation.delimiters_neutralised
+        complete = complete and preparation.complete
+    return _coverage_of(llama_guard, prompt_guard, images, dropped, complete, neutralised)
+
+
+# Most events have one of a few coverages and policies: to build one anew each time would cost as much as to decide.
+
+
+@lru_cache(1024)
+def _coverage_of(
+    llama_guard: int, prompt_guard: int, images: int, dropped: int, complete: bool, neutralised: int
+) -> Coverage:
     return Coverage(
-        llama_guard_windows=windows.get(LLAMA_GUARD, 0),
-        prompt_guard_windows=windows.get(PROMPT_GUARD, 0),
-        images=sum(answer.preparation.images for answer in answers),
-        turns_dropped=sum(answer.preparation.turns_dropped for answer in answers),
-        complete=all(answer.preparation.complete for answer in answers),
-        delimiters_neutralised=sum(answer.preparation.delimiters_neutralised for answer in answers),
+        llama_guard_windows=llama_guard,
+        prompt_guard_windows=prompt_guard,
+        images=images,
+        turns_dropped=dropped,
+        complete=complete,
+        delimiters_neutralised=neutralised,
     )
+
+
+@lru_cache(1024)
+def _policy_ref(name: str, digest: str) -> PolicyRef:
+    return PolicyRef(name=name, hash=digest)

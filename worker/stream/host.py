@@ -4,17 +4,22 @@ import logging
 
 import faust
 import structlog
+from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
 
 from worker.exit_codes import ExitCode
 from worker.guards.errors import ModelRefused, ModelUnavailable
 from worker.policy.store import PolicyError
 from worker.settings import SettingsError
 from worker.stream import last_resort
+from worker.stream.pipeline import Pipeline
 from worker.stream.start import KafkaNotReady
+from worker.stream.static_member import PlaceTaken
 
 log = structlog.get_logger(__name__)
 
-_CONFIG_ERRORS = (SettingsError, PolicyError, KafkaNotReady, ModelUnavailable, ModelRefused)
+_RIGHTS = (TopicAuthorizationFailedError, GroupAuthorizationFailedError)
+_AT_START = (SettingsError, PolicyError, KafkaNotReady, ModelUnavailable, ModelRefused)
+_WHILE_RUNNING = (PlaceTaken, *_RIGHTS)
 
 
 def host(app: faust.App) -> ExitCode:
@@ -25,6 +30,7 @@ def host(app: faust.App) -> ExitCode:
     worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True)
     worker.spinner = None
     logging.getLogger("faust.worker").addFilter(_on_one_line)
+    logging.getLogger(Pipeline.__module__).addFilter(_not_twice)  # mode logs what crashes a service, under its name
     ended_well = False
     try:
         worker.execute_from_commandline()
@@ -34,16 +40,33 @@ def host(app: faust.App) -> ExitCode:
         if not app.pipeline.loading:  # else the thread that loads would keep the process
             last_resort.not_needed()
     failure = app.pipeline.failure
-    if isinstance(failure, _CONFIG_ERRORS):
+    if isinstance(failure, _WHILE_RUNNING):
+        log.critical(f"cannot go on: {_in_words(failure)}")
+    if isinstance(failure, (*_AT_START, *_WHILE_RUNNING)):
         return ExitCode.CONFIG
     if not ended_well or failure is not None:
         return ExitCode.CRASH
-    return ExitCode.DEAD_LETTERS if app.pipeline.breaker.open else ExitCode.OK
+    code: ExitCode = app.pipeline.orderly_stop.code
+    return code
+
+
+def _in_words(failure: BaseException) -> str:
+    if not isinstance(failure, _RIGHTS):
+        return str(failure)
+    kind = "group" if isinstance(failure, GroupAuthorizationFailedError) else "topic"
+    named = failure.args[0]
+    names = ", ".join(sorted(named)) if isinstance(named, set) else named
+    return f"a right on {kind} {names} was taken away; `moderation-worker topics check` shows which"
 
 
 def _on_one_line(record: logging.LogRecord) -> bool:
     """What a user can mend is told without a traceback."""
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, _CONFIG_ERRORS):
+    if isinstance(error, _AT_START):
         record.msg, record.args, record.exc_info = "cannot start: %s", (error,), None
     return True
+
+
+def _not_twice(record: logging.LogRecord) -> bool:
+    """What is told at the end in one line needs no traceback before it."""
+    return not (record.exc_info and isinstance(record.exc_info[1], _WHILE_RUNNING))

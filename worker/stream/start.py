@@ -45,8 +45,11 @@ class Started:
     isolation: Isolation
 
 
-async def start(settings: Settings, load: LoadGuards) -> Started:
-    """Everything but the consumer's start. Raises what keeps the worker from its work, the quick checks first."""
+async def start(settings: Settings, load: LoadGuards, stop_without: Callable[[str], None]) -> Started:
+    """Everything but the consumer's start. Raises what keeps the worker from its work, the quick checks first.
+
+    `stop_without` is called with the name of a guard that is down, where the settings want the worker to stop then.
+    """
     policies = PolicyStore.of(settings)
     await _check_kafka(settings)
     guards = await asyncio.to_thread(load, settings, log.info)
@@ -57,7 +60,8 @@ async def start(settings: Settings, load: LoadGuards) -> Started:
     publisher = Publisher(settings)
     await publisher.start()
     _spare_the_garbage_collector()
-    moderator = Moderator(guards, ModeratorOptions.of(settings))
+    on_guard_down = stop_without if settings.guard_breaker_action == "stop" else None
+    moderator = Moderator(guards, ModeratorOptions.of(settings), on_guard_down=on_guard_down)
     # The journal last: a kill while the models load is no record's fault.
     return Started(moderator, policies, Source(settings), publisher, Isolation.of(settings))
 
