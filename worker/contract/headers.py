@@ -12,6 +12,12 @@ from worker.contract.verdict import Verdict
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 KafkaHeaders = list[tuple[str, bytes]]
+
+_ALWAYS: KafkaHeaders = [
+    ("content-type", b"application/json"),
+    ("ce_specversion", b"1.0"),
+    ("ce_type", b"moderation.verdict.v1"),
+]
 DecimalText = Annotated[str, Field(pattern=r"^-?\d+$")]  # a header is text
 
 
@@ -54,18 +60,17 @@ def verdict_headers(verdict: Verdict, of_record: Headers) -> KafkaHeaders:
 
     Written out, because this runs for every event: a model built and dumped costs as much as the verdict itself.
     """
+    time = verdict.decided_at.isoformat()
     headers = [
-        ("content-type", b"application/json"),
-        ("ce_specversion", b"1.0"),
+        *_ALWAYS,
         ("ce_id", str(verdict.verdict_id).encode()),
         ("ce_source", b"/moderation-worker/" + verdict.source.topic.encode()),
-        ("ce_type", b"moderation.verdict.v1"),
         ("ce_subject", verdict.event_id.encode("utf-8", "replace")),
-        ("ce_time", verdict.decided_at.isoformat().replace("+00:00", "Z").encode()),
+        ("ce_time", (time[:-6] + "Z" if time.endswith("+00:00") else time).encode()),
         ("moderation-label", verdict.label.value.encode()),
         ("moderation-categories", ",".join(verdict.violated_categories).encode()),
     ]
-    traceparent = header(of_record, "traceparent")
+    traceparent = header(of_record, "traceparent") if of_record else None
     if traceparent is not None and _TRACEPARENT.fullmatch(traceparent):
         headers.append(("traceparent", traceparent))
     return headers

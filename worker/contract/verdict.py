@@ -1,5 +1,6 @@
 """Verdict: one output record, the answer to one chat event."""
 
+import hashlib
 import uuid
 from datetime import datetime
 from enum import StrEnum
@@ -15,6 +16,9 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 # The namespace of verdict ids. Never change it: consumers dedupe by the ids that follow from it.
 VERDICT_NAMESPACE = uuid.UUID("6f6b7b0c-3f0e-5d0a-9f57-1f1d5a6c2e11")
+_NAMESPACE = VERDICT_NAMESPACE.bytes
+
+_UTC = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC  # the schema wants an offset
 
 
 class Label(StrEnum):
@@ -36,7 +40,7 @@ class Reason(StrEnum):
     UNPARSEABLE = "unparseable"  # a guard's answer is not of its grammar
     TOO_LARGE = "too_large"  # the check alone does not fit the device's memory
     GUARD_ERROR = "guard_error"  # a guard failed on this check
-    GUARD_UNAVAILABLE = "guard_unavailable"  # a guard is down
+    GUARD_UNAVAILABLE = "guard_unavailable"  # a guard is down, and was not asked
 
 
 class _Model(BaseModel):
@@ -188,10 +192,18 @@ class Verdict(_Model):
 
     def to_json(self) -> bytes:
         """The record's value: UTF-8 JSON. Times without an offset are UTC."""
-        options = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC  # the schema wants an offset
-        return orjson.dumps(self.model_dump(mode="python", exclude_none=False), option=options)
+        # A model's fields as they are, in their order: a dump by pydantic first would cost twice as much again.
+        return orjson.dumps(vars(self), default=_fields, option=_UTC)
 
 
 def verdict_id_of(topic: str, partition: int, offset: int, timestamp_ms: int) -> uuid.UUID:
-    """The deterministic id of the verdict on an input record."""
-    return uuid.uuid5(VERDICT_NAMESPACE, f"{topic}/{partition}/{offset}/{timestamp_ms}")
+    """The deterministic id of the verdict on an input record: uuid5 of `topic/partition/offset/timestamp_ms`."""
+    name = f"{topic}/{partition}/{offset}/{timestamp_ms}".encode()
+    digest = hashlib.sha1(_NAMESPACE + name, usedforsecurity=False).digest()  # as uuid.uuid5, at half its cost
+    return uuid.UUID(bytes=digest[:16], version=5)
+
+
+def _fields(value: object) -> dict[str, Any]:
+    if isinstance(value, BaseModel):
+        return vars(value)
+    raise TypeError(f"{type(value).__name__} is not of a verdict")

@@ -43,8 +43,9 @@ def decide(answers: Sequence[GuardAnswer], policy: Policy) -> Decision:
     votes: dict[Reason, Label] = {}
     content = _trusted(LLAMA_GUARD, answers, votes)
     attacks = _trusted(PROMPT_GUARD, answers, votes)
-    if not all(answer.preparation.complete for answer in answers):
-        votes[Reason.INCOMPLETE_COVERAGE] = Label.REVIEW
+    for answer in answers:
+        if not answer.preparation.complete:
+            votes[Reason.INCOMPLETE_COVERAGE] = Label.REVIEW
 
     categories, category_scores = _judge_content(content, policy, votes)
     attack_score = _highest(attacks)
@@ -52,7 +53,7 @@ def decide(answers: Sequence[GuardAnswer], policy: Policy) -> Decision:
     if attack and policy.prompt_attack_action != "ignore":
         votes[Reason.PROMPT_GUARD] = Label(policy.prompt_attack_action)
 
-    reasons = sorted(votes, key=lambda reason: -_SEVERITY[votes[reason]])
+    reasons = sorted(votes, key=lambda reason: -_SEVERITY[votes[reason]]) if votes else []
     return Decision(
         label=votes[reasons[0]] if reasons else Label.SAFE,
         reasons=tuple(reasons),
@@ -67,20 +68,26 @@ def decide(answers: Sequence[GuardAnswer], policy: Policy) -> Decision:
 def _trusted(guard: str, answers: Sequence[GuardAnswer], votes: dict[Reason, Label]) -> list[tuple[float, Finding]]:
     """A guard's findings with their scores. One that cannot be trusted is left out, and votes for review."""
     trusted = []
-    for finding in (finding for answer in answers if answer.guard == guard for finding in answer.findings):
-        if finding.fault is not None:
-            votes[Reason(finding.fault.value)] = Label.REVIEW
-        elif finding.score is None or not _is_sound(finding):
-            votes[Reason.UNPARSEABLE] = Label.REVIEW
-        else:
-            trusted.append((finding.score, finding))
+    for answer in answers:
+        if answer.guard != guard:
+            continue
+        for finding in answer.findings:
+            if finding.fault is not None:
+                votes[Reason(finding.fault.value)] = Label.REVIEW
+            elif finding.score is None or not _is_sound(finding):
+                votes[Reason.UNPARSEABLE] = Label.REVIEW
+            else:
+                trusted.append((finding.score, finding))
     return trusted
 
 
 def _is_sound(finding: Finding) -> bool:
-    scores = (finding.score, *finding.category_scores.values())
+    if finding.score is None or not 0 <= finding.score <= 1:  # NaN, too, is in no order
+        return False
+    if not finding.categories and not finding.category_scores:  # as most are: this runs for every check
+        return True
     known = set(finding.categories).union(finding.category_scores) <= _KNOWN_KEYS
-    return known and all(score is not None and 0 <= score <= 1 for score in scores)  # NaN, too, is in no order
+    return known and all(0 <= score <= 1 for score in finding.category_scores.values())
 
 
 def _judge_content(
@@ -112,4 +119,4 @@ def _reason_of(score: float, policy: Policy) -> Reason | None:
 
 
 def _highest(findings: Sequence[tuple[float, Finding]]) -> float | None:
-    return max((score for score, _ in findings), default=None)
+    return max([score for score, _ in findings], default=None)

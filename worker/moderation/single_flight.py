@@ -30,7 +30,7 @@ class SingleFlight:
 
     def __init__(self, cache: VerdictCache) -> None:
         self._cache = cache
-        self._leaders: dict[bytes, asyncio.Future[Judgement | _NoAnswer]] = {}
+        self._leaders: dict[bytes, asyncio.Future[Judgement | _NoAnswer] | None] = {}  # None: nobody follows yet
         self._loop = asyncio.get_running_loop()
 
     async def judge(self, key: bytes, judge: Judge) -> tuple[Judgement, bool]:
@@ -42,11 +42,10 @@ class SingleFlight:
             if (kept := self._cache.get(key)) is not None:
                 _HIT.inc()
                 return kept, True
-            leader = self._leaders.get(key)
-            if leader is None:
+            if key not in self._leaders:
                 _MISS.inc()
                 return await self._lead(key, judge), False
-            answer = await asyncio.shield(leader)  # who is cancelled here must not cancel the others
+            answer = await asyncio.shield(self._followed(key))  # who is cancelled here must not cancel the others
             if isinstance(answer, Judgement):
                 _JOINED.inc()
                 return answer, True
@@ -55,7 +54,7 @@ class SingleFlight:
                 return await self._judged(key, judge), False
 
     async def _lead(self, key: bytes, judge: Judge) -> Judgement:
-        followed = self._leaders[key] = self._loop.create_future()
+        self._leaders[key] = None
         answer: Judgement | _NoAnswer = _NoAnswer.NOT_REUSABLE
         try:
             judgement = await self._judged(key, judge)
@@ -66,8 +65,16 @@ class SingleFlight:
             answer = _NoAnswer.CANCELLED
             raise
         finally:
-            del self._leaders[key]
-            followed.set_result(answer)
+            followed = self._leaders.pop(key)
+            if followed is not None:
+                followed.set_result(answer)
+
+    def _followed(self, key: bytes) -> "asyncio.Future[Judgement | _NoAnswer]":
+        """The answer of a leader to its followers."""
+        followed = self._leaders[key]
+        if followed is None:
+            followed = self._leaders[key] = self._loop.create_future()
+        return followed
 
     async def _judged(self, key: bytes, judge: Judge) -> Judgement:
         judgement = await judge()

@@ -1,7 +1,7 @@
 """aiokafka out: each outcome to its topic, confirmed by the broker."""
 
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -21,16 +21,14 @@ log = structlog.get_logger(__name__)
 Outcome = Verdict | DeadLetter
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """What was handed to the producer: the outcome as it was published, and the broker's confirmation to come."""
 
     outcome: Outcome
     confirmed: Awaitable[object]
 
 
-@dataclass(frozen=True, slots=True)
-class _Out:
+class _Out(NamedTuple):
     topic: str
     key: bytes | None
     value: bytes | None
@@ -53,7 +51,7 @@ class Publisher:
             acks="all",
             compression_type="lz4",
             linger_ms=5,
-            max_batch_size=256 << 10,
+            max_batch_size=min(256 << 10, settings.max_record_bytes),  # a topic takes no batch above its largest record
             max_request_size=settings.max_record_bytes,
             request_timeout_ms=120_000,  # a broker that is away for less loses nothing and repeats nothing
             **security_of(settings),
