@@ -14,11 +14,12 @@ class HandClock:
 
 
 class Worker:
-    """A worker's health with a clock in the test's hands: 120 s without a finished record is stuck."""
+    """A worker's health with a clock in the test's hands: 120 s without a finished record is stuck, and after 45 s
+    without a sign of life the group gives its partitions away."""
 
     def __init__(self, phase: Phase = Phase.RUNNING) -> None:
         self.clock = HandClock()
-        self.health = Health(120.0, self.clock)
+        self.health = Health(120.0, 45.0, self.clock)
         self.health.phase = phase
 
     def lives(self, seconds: float, in_flight: int, *, finishes: bool = False) -> None:
@@ -31,7 +32,7 @@ class Worker:
 
 
 def test_a_new_worker_loads_and_is_live_but_not_ready() -> None:
-    health = Health(120.0, HandClock())
+    health = Health(120.0, 45.0, HandClock())
     assert health.phase is Phase.LOADING
     assert health.live().ok
     assert not health.ready().ok
@@ -72,7 +73,7 @@ def test_a_worker_that_loaded_for_long_is_live_as_soon_as_it_runs() -> None:
     assert not worker.health.live().ok
 
 
-def test_without_a_poll_for_half_a_minute_a_worker_is_not_live() -> None:
+def test_without_a_poll_a_worker_is_not_live_well_before_the_group_gives_its_partitions_away() -> None:
     worker = Worker()
     worker.health.polled(0)
     worker.clock.now += 30

@@ -2,20 +2,29 @@
 
 The guards know no chance: "bomb" is S9, "ignore" is an attack. FAKE_DELAY is the seconds that a batch takes. Words in a
 text that do something to the worker: "LOSE-THE-DEVICE" raises what ends the process, "KILL" and "KILL-IN-PREPARATION"
-end it at once (SIGKILL, on the device's or on a CPU thread), "HANG" never returns, "BREAK" raises for this check alone.
+end it at once (SIGKILL, on the device's or on a CPU thread), "HANG" never returns, "BREAK" raises for this check alone,
+"OUT-OF-MEMORY" is more than the device has memory for, "OUT-OF-MEMORY-TOGETHER" only beside other checks.
 FAKE_HARMLESS names one of them that does nothing. FAKE_LOAD_SECONDS is the time
-that loading takes.
+that loading takes. With FAKE_OWN_LINES the stream's own log lines are all written, however many there are.
+
+Variables that name a file, by which a test holds the worker for as long as the file is there: FAKE_BROKEN_WHILE makes
+every check of llama_guard fail, FAKE_WAIT_WHILE holds the preparation of texts with "WAIT-IN-PREPARATION", and
+FAKE_BLOCKED_WHILE the event loop, from SIGHUP on.
 """
 
+import logging
 import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
 
 from tests.fakes import FakeGuard, fake_prompt_guard
 from worker.contract.chat_event import ChatEvent
-from worker.guards.guard import Finding, Guard, Preparation
+from worker.guards.guard import Check, Finding, Guard, Preparation
 from worker.guards.turns import turns_of
 from worker.observability.logs import configure_logs
 from worker.policy.policy import Policy
@@ -25,9 +34,12 @@ from worker.stream.host import host
 
 
 def _content(text: str) -> Finding:
+    if _held("FAKE_BROKEN_WHILE"):
+        raise ValueError("the fake guard is broken")
     if _says(text, "LOSE-THE-DEVICE"):
         raise RuntimeError("CUDA error: the fake device is lost")  # as torch has it
     if _says(text, "KILL "):
+        sys.stderr.write(f"the fake guard kills the worker: {text.split()[1]}\n")
         os.kill(os.getpid(), signal.SIGKILL)
     if _says(text, "HANG"):
         sys.stderr.write("the fake guard hangs\n")
@@ -35,6 +47,8 @@ def _content(text: str) -> Finding:
         time.sleep(3600)
     if _says(text, "BREAK"):
         raise ValueError("the fake guard broke")
+    if _says(text, "OUT-OF-MEMORY "):
+        raise MemoryError
     return Finding(0.9, ("S9",), {"S9": 0.8}) if "bomb" in text else Finding(0.1)
 
 
@@ -44,7 +58,23 @@ class _Killable(FakeGuard):
     def prepare(self, event: ChatEvent, policy: Policy) -> Preparation:
         if _says(turns_of(event)[-1].text, "KILL-IN-PREPARATION"):
             os.kill(os.getpid(), signal.SIGKILL)
+        while "WAIT-IN-PREPARATION" in turns_of(event)[-1].text and _held("FAKE_WAIT_WHILE"):
+            time.sleep(0.01)
         return super().prepare(event, policy)
+
+    def judge(self, checks: Sequence[Check]) -> list[Finding]:
+        if len(checks) > 1 and any(_says(check.payload, "OUT-OF-MEMORY-TOGETHER") for check in checks):
+            raise MemoryError
+        return super().judge(checks)
+
+
+def _held(variable: str) -> bool:
+    return variable in os.environ and Path(os.environ[variable]).exists()
+
+
+def _block(_number: int, _frame: FrameType | None) -> None:
+    while _held("FAKE_BLOCKED_WHILE"):  # on the main thread: the event loop stands still
+        time.sleep(0.01)
 
 
 def _says(text: str, word: str) -> bool:
@@ -57,11 +87,29 @@ def _guards(_settings: Settings, _say: Callable[[str], None]) -> Sequence[Guard]
         sys.stderr.flush()
         time.sleep(float(os.environ["FAKE_LOAD_SECONDS"]))
     delay = float(os.environ.get("FAKE_DELAY", "0"))
-    llama_guard = _Killable("llama_guard", _content, delay)
-    return llama_guard, fake_prompt_guard(lambda text: 0.99 if "ignore" in text else 0.01)
+    prompt_guard = fake_prompt_guard(lambda text: 0.99 if "ignore" in text else 0.01)
+    guards = _Killable("llama_guard", _content, delay), prompt_guard
+    for guard in guards:
+        guard.batches = deque(maxlen=0)  # a process that judges gigabytes must not keep them
+    return guards
+
+
+class _OwnLines(logging.Filterer):
+    """Passes the stream's own lines, and of the others what a handler's filters pass."""
+
+    def __init__(self, handler: logging.Handler) -> None:
+        super().__init__()
+        self.filters = handler.filters
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.name.startswith("worker.stream.") or bool(super().filter(record))
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, _block)
     settings = load_settings()
     configure_logs(settings.log_format, settings.log_level)
+    if "FAKE_OWN_LINES" in os.environ:
+        for handler in logging.getLogger().handlers:
+            handler.filters = [_OwnLines(handler).filter]  # a storm's books need each assignment of partitions
     sys.exit(host(create_app(settings, _guards)))

@@ -206,13 +206,19 @@ class Outcomes:
 
 
 def new_rig(
-    kafka: LocalKafka, folder: Path, *, partitions: int = 4, input_config: Mapping[str, str] | None = None
+    kafka: LocalKafka,
+    folder: Path,
+    *,
+    partitions: int = 4,
+    output_partitions: int | None = None,
+    input_config: Mapping[str, str] | None = None,
 ) -> Rig:
-    """A rig with topics and a group of its own. Not to be called where an event loop runs."""
+    """A rig with topics and a group of its own; the outputs have as many partitions as the input where it is not said.
+    Not to be called where an event loop runs."""
     name = f"rig-{uuid.uuid4().hex[:8]}"
     large = {"max.message.bytes": str(LARGEST)}
     outputs = {f"{kind}_topic": f"{name}-{kind}" for kind in ("safe", "unsafe", "review", "dead_letter")}
-    specs = [TopicSpec(topic, partitions, 1, large) for topic in outputs.values()]
+    specs = [TopicSpec(topic, output_partitions or partitions, 1, large) for topic in outputs.values()]
     specs.append(TopicSpec(f"{name}-input", partitions, 1, {**large, **(input_config or {})}))
     results = asyncio.run(create_topics(specs, bootstrap_servers=kafka.bootstrap_servers))
     assert all(result.created for result in results), results

@@ -69,10 +69,21 @@ def test_the_guess_rises_at_once_and_falls_slowly() -> None:
     in_flight.took([4 * MiB])
     in_flight.finished(4 * MiB)
     few = in_flight.room
-    assert (many, few) == (10_000, 16)
+    assert (many, few) == (128, 16)
     in_flight.took([1000])
     in_flight.finished(1000)
     assert in_flight.room == 32
+
+
+def test_however_small_the_last_ones_were_only_so_many_are_asked_for_at_a_time() -> None:
+    """The next ones may all be large: then they are what is in flight beyond the limit."""
+    in_flight = InFlight(10_000, 64 * MiB)
+    for _ in range(30):
+        in_flight.took([100])
+    asked = in_flight.room
+    in_flight.took([MiB] * asked)
+    assert in_flight.bytes < (64 + 150) * MiB
+    assert in_flight.room == 0
 
 
 def test_where_anything_is_left_at_least_one_may_come() -> None:

@@ -29,11 +29,13 @@ class Report:
 class Health:
     """What liveness and readiness follow from. Times are seconds on `clock`."""
 
-    _POLL_SECONDS = 30.0  # without a poll for this long, the event loop hangs
+    _POLL_SHARE = 2 / 3  # of the time after which the group gives our partitions away: red well before
     _REBALANCE_SECONDS = 600.0  # another member may hold the group up for as long as it drains; none for this long
 
-    def __init__(self, stuck_after: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stuck_after, self._clock = stuck_after, clock
+    def __init__(self, stuck_after: float, lost_after: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """`stuck_after`: seconds with work in flight and nothing finished. `lost_after`: seconds without a sign of life
+        after which the group gives our partitions away."""
+        self._stuck_after, self._poll_seconds, self._clock = stuck_after, lost_after * self._POLL_SHARE, clock
         self._phase, self._since = Phase.LOADING, clock()
         self.partitions = 0
         self._polled = self._finished = clock()
@@ -70,7 +72,7 @@ class Health:
         if self.phase is not Phase.RUNNING:
             return Report(True, self.phase, f"the worker is {self.phase}")
         since_poll, since_finish = self._clock() - self._polled, self._clock() - self._finished
-        if since_poll > self._POLL_SECONDS:
+        if since_poll > self._poll_seconds:
             return Report(False, self.phase, f"the intake has not come around for {since_poll:.0f} s")
         if self._in_flight and since_finish > self._stuck_after:
             return Report(

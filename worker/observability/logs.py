@@ -1,10 +1,13 @@
 """Logs: structlog, JSON for machines, readable on a terminal. Ids everywhere, message content never."""
 
+import atexit
 import logging
 import sys
 from typing import Literal
 
 import structlog
+
+from worker.observability.log_storms import LogStorms
 
 # They tell each step of theirs; what goes wrong in them is still logged.
 _QUIET = ("httpx", "httpcore", "urllib3", "filelock", "faust", "mode", "aiokafka")
@@ -37,6 +40,9 @@ def configure_logs(fmt: Literal["auto", "json", "console"] = "auto", level: str 
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
+    storms = LogStorms(lambda record: _write(handler, record))
+    handler.addFilter(storms)
+    atexit.register(storms.close)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -44,3 +50,12 @@ def configure_logs(fmt: Literal["auto", "json", "console"] = "auto", level: str 
         logging.getLogger(name).setLevel(logging.WARNING)
     # torchao makes torch warn, in torch's own form, of what only torchao's authors can change.
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+
+
+def _write(handler: logging.Handler, record: logging.LogRecord) -> None:
+    """Past the handler's filters."""
+    handler.acquire()
+    try:
+        handler.emit(record)
+    finally:
+        handler.release()

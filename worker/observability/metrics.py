@@ -17,6 +17,10 @@ DROPPED = Counter(
 )
 REBALANCES = Counter("moderation_rebalances", "Times that partitions were taken away.")
 COMMITS = Counter("moderation_commits", "Offset commits, by result.", ["result"])
+LAST_COMMIT = Gauge(
+    "moderation_last_commit_timestamp_seconds",
+    "When the broker last took a commit, in seconds since the epoch; 0 before the first. Nothing to commit, no commit.",
+)
 
 JOURNAL_FAILING = Gauge(
     "moderation_journal_failing", "1 while what is in flight cannot be written to the journal; the worker judges on."
@@ -53,6 +57,11 @@ OUT_OF_MEMORY_SPLITS = Counter(
     "moderation_out_of_memory_splits", "Batches halved because the device had no memory for them.", ["guard"]
 )
 FAULTS = Counter("moderation_faults", "Findings without a trustworthy score.", ["guard", "fault"])
+GUARD_BREAKER_STATE = Gauge(
+    "moderation_guard_breaker_state",
+    "0: the guard is asked; 2: it is down, and events are answered without it; 1: a trial is under way.",
+    ["guard"],
+)
 VERDICT_CACHE_LOOKUPS = Counter(
     "moderation_verdict_cache_lookups",
     "Events looked up: hit (judged before), joined (judged at the same moment), miss (judged itself).",

@@ -47,5 +47,6 @@ class Commits:
             taken = await self._source.commit(ends)
             metrics.COMMITS.labels("ok" if taken else "refused").inc()
             if taken:
+                metrics.LAST_COMMIT.set_to_current_time()
                 self._progress.committed(ends)
                 self._on_committed(ends)

@@ -5,6 +5,9 @@ import asyncio
 from worker.contract.record import Record
 from worker.observability import metrics
 
+# Records asked for at a time: after many small ones the next may all be large, and a compressed fetch may unfold
+# into any number of them. Then so many are in flight beyond the limit, and no more.
+_MOST_AT_ONCE = 128
 _OVERHEAD = 1500  # bytes of Python objects for each event, beside its record
 
 
@@ -28,7 +31,7 @@ class InFlight:
     def room(self) -> int:
         """Records that may be fetched now, guessed from the sizes of the last ones; 0: full."""
         events, size = self.max_events - self.events, self.max_bytes - self.bytes
-        return max(1, min(events, int(size / self._mean))) if events > 0 and size > 0 else 0
+        return max(1, min(_MOST_AT_ONCE, events, int(size / self._mean))) if events > 0 and size > 0 else 0
 
     async def wait_for_room(self, most: float) -> None:
         """Returns when there is room, or after `most` seconds."""

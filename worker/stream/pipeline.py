@@ -19,15 +19,17 @@ from worker.observability import metrics
 from worker.observability.health import Health, Phase
 from worker.policy.store import PolicyStore
 from worker.settings import Settings
-from worker.stream.breaker import Breaker
 from worker.stream.commits import Commits
+from worker.stream.dead_letter_stop import DeadLetterStop
 from worker.stream.in_flight import InFlight
 from worker.stream.isolation import Isolation
 from worker.stream.key_order import KeyOrder, Turn
 from worker.stream.last_resort import CRASH_SECONDS, end_process_in
+from worker.stream.orderly_stop import OrderlyStop
 from worker.stream.progress import Entry, Progress
 from worker.stream.publisher import Outcome, Publisher, count
-from worker.stream.source import COMMIT_SECONDS, Source
+from worker.stream.raw_records import RawRecord
+from worker.stream.source import COMMIT_SECONDS, Source, lost_after
 from worker.stream.start import LoadGuards, Started, start
 from worker.stream.suspects import Case
 
@@ -63,9 +65,10 @@ class Pipeline(faust.Service):  # type: ignore[misc]
         super().__init__(**kwargs)
         self.settings = settings
         self._load = load
-        self.health = Health(settings.stuck_after_seconds)
+        self.health = Health(settings.stuck_after_seconds, lost_after(settings))
         self.failure: BaseException | None = None
-        self.breaker = Breaker(settings)
+        self.orderly_stop = OrderlyStop()
+        self._dead_letter_stop = DeadLetterStop(settings, self.orderly_stop)
         self._parts: Started | None = None
         self._tasks: list[asyncio.Future[None]] = []
 
@@ -79,7 +82,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
     async def _handle(self, work: _Work) -> None:
         record = work.record
         outcome = await self._outcome_of(work)
-        if isinstance(outcome, DeadLetter) or outcome.cached:  # it cost nothing
+        if not work.entry.started:  # it cost nothing: a dead letter, a cached verdict, one without the guards
             await self._earlier_ones_started(work)
         work.entry.started = True
         await work.turn.wait()
@@ -97,6 +100,8 @@ class Pipeline(faust.Service):  # type: ignore[misc]
     async def _outcome_of(self, work: _Work) -> Outcome:
         try:
             await self._isolation.admitted(work.case)
+            if isinstance(work.record, RawRecord):
+                work.record.check()
             event = read_chat_event(work.record.value)
             policy = self._policies.for_event(event)
             return await self._moderator.judge(event, policy, Origin.of(work.record), work.arrived, work.entry)
@@ -110,7 +115,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
 
     def _confirmed(self, work: _Work, outcome: Outcome) -> None:
         count(outcome)
-        self.breaker.confirmed(outcome)
+        self._dead_letter_stop.confirmed(outcome)
         metrics.END_TO_END.observe(time.monotonic() - work.arrived)
         self.health.finished()
 
@@ -119,11 +124,11 @@ class Pipeline(faust.Service):  # type: ignore[misc]
     async def on_start(self) -> None:
         """Loads the models, checks Kafka, joins the group."""
         self._progress: Progress[TopicPartition] = Progress()
-        self._key_order = KeyOrder()
+        self._key_order = KeyOrder(kept=self.settings.ordering == "key")
         self._in_flight = InFlight(self.settings.max_in_flight_events, self.settings.max_in_flight_bytes)
         self._running: dict[asyncio.Task[None], _Work] = {}
         try:
-            self._parts = await start(self.settings, self._load)
+            self._parts = await start(self.settings, self._load, self.orderly_stop.guard_down)
             self._moderator: Moderator = self._parts.moderator
             self._policies: PolicyStore = self._parts.policies
             self._source: Source = self._parts.source
@@ -131,7 +136,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
             self._isolation: Isolation = self._parts.isolation
             self._commits = Commits(self._source, self._progress, self._isolation.committed)
             self.health.phase = Phase.JOINING
-            await self._source.start(self._assigned, self._revoked)
+            await self._source.start(self._assigned, self._revoked, self.crash)
         except Exception as error:
             self.failure = error
             self.health.phase = Phase.FAILED
@@ -181,7 +186,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
     # -- intake -------------------------------------------------------------------------------------------------------
 
     async def _intake(self) -> None:
-        while not self.breaker.open:
+        while not self.orderly_stop.asked:
             self.health.polled(self._in_flight.events)
             if room := self._in_flight.room:
                 self._take(await self._source.fetch(room))

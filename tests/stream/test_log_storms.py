@@ -1,0 +1,49 @@
+"""The broker goes away for a while: the worker says so in a few lines and goes on when it is back."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stream.rig import chat_event, new_rig, until
+from worker.exit_codes import ExitCode
+from worker.local.jvm_broker import JvmBroker
+from worker.local.kafka import KafkaUnavailable
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+def broker() -> Iterator[JvmBroker]:
+    try:
+        with JvmBroker() as running:
+            yield running
+    except KafkaUnavailable as cause:
+        pytest.skip(f"needs a JVM: {cause}")
+
+
+def test_a_broker_that_is_away_for_a_while_costs_few_lines_and_no_event(broker: JvmBroker, tmp_path: Path) -> None:
+    rig = new_rig(broker, tmp_path)  # no event loop may run here
+
+    async def judge() -> None:
+        with rig.worker("worker", FAKE_DELAY=0.02, llama_guard_batch_tokens=256) as worker:
+            await rig.ready(worker)
+            ids = await rig.send((b"%d" % n, chat_event(f"hello {n}")) for n in range(3000))
+            await until(lambda: 'moderation_verdicts_total{label="safe"}' in worker.metrics())
+            await asyncio.to_thread(broker.kill)
+            # Every five seconds it asks the coordinator and gets no answer.
+            await until(lambda: worker.log.read_text().count("no answer to a commit") == 2, 120)
+            worker.check()
+            await asyncio.to_thread(broker.restart)
+            ids += await rig.send((b"%d" % n, chat_event(f"hello again {n}")) for n in range(300))
+            async with rig.outcomes() as outcomes:
+                await outcomes.until_answered(ids, seconds=120)
+            await rig.no_lag()
+            assert worker.stop() == ExitCode.OK
+        assert set(outcomes.ids.values()) == {1}
+        lines = worker.log.read_text().splitlines()
+        assert any(" more like this: " in line for line in lines), "there was no storm"
+        assert len(lines) < 100, lines
+
+    asyncio.run(judge())
