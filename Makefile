@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup demo test chaos fidelity lint format schemas bench lock clean
+.PHONY: help setup demo test chaos storm soak fuzz fidelity lint format schemas bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -30,8 +30,21 @@ test: $(INSTALLED) ## All tests, quick ones first, on a real Kafka (TEST='-m "no
 chaos: $(INSTALLED) ## The tests that kill and restart workers many times (minutes)
 	$(BIN)/python -m pytest -m chaos
 
+SEED ?= 1
+EVENTS ?= 100000
+storm: $(INSTALLED) ## Kills, stops, joins, broker bounces, poison; then the books (SEED=1 EVENTS=100000; some ten minutes)
+	$(BIN)/python -m tests.chaos --seed $(SEED) --events $(EVENTS)
+
+MINUTES ?= 60
+soak: $(INSTALLED) ## One worker at 300 events/s for a long time: memory, lag, losses (MINUTES=60)
+	$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES)
+
 fidelity: $(INSTALLED) ## 1,400 prompts against the release's own code: labels, categories, scores (minutes)
 	$(BIN)/python -m pytest tests/guards/llama_guard/test_fidelity.py --fidelity=full
+
+RECORDS ?= 10000
+fuzz: $(INSTALLED) ## Fuzzed records, each with exactly one outcome (RECORDS=10000 SEED=1)
+	$(BIN)/python -m pytest tests/fuzz --fuzz-records=$(RECORDS) --fuzz-seed=$(SEED)
 
 lint: $(INSTALLED) ## ruff, mypy --strict, import floors
 	$(BIN)/ruff check .

@@ -15,9 +15,11 @@ RANKS = ("models", "gpu", "kafka")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`make fidelity` is the full one."""
+    """`make fidelity` and `make fuzz` are the full ones."""
     words = "how many prompts are compared with the release's own code"
     parser.addoption("--fidelity", choices=("short", "full"), default="short", help=words)
+    parser.addoption("--fuzz-records", type=int, default=1500, help="how many records are fuzzed (make fuzz)")
+    parser.addoption("--fuzz-seed", type=int, default=1, help="which records they are")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -120,11 +120,12 @@ def test_generated_files_that_drifted_are_named_and_not_touched(runner: CliRunne
     changed.write_text("{}")
     removed.unlink()
     left_over.write_text("{}")
-    page = tmp_path / "docs" / "settings.md"
+    page, other_page = tmp_path / "docs" / "settings.md", tmp_path / "docs" / "metrics.md"
     page.write_text("# Settings")
+    other_page.unlink()
     result = runner.invoke(app, ["schemas", "--check", "--directory", str(tmp_path)])
     assert result.exit_code == ExitCode.FAILED
-    assert all(path.name in result.stderr for path in (changed, removed, left_over, page))
+    assert all(path.name in result.stderr for path in (changed, removed, left_over, page, other_page))
     assert "verdict-headers" not in result.stderr
     assert (changed.read_text(), removed.exists(), page.read_text()) == ("{}", False, "# Settings")
 

@@ -6,7 +6,7 @@ trained on this one template and cuts it shorter than the published one, which w
 
 import copy
 import json
-import os
+from itertools import takewhile
 from typing import Any, Final
 
 from tokenizers import Tokenizer
@@ -38,9 +38,12 @@ def with_published_counts(tokenizer: Any) -> Any:
 def parts(tokenizer: Any) -> tuple[list[int], list[int]]:
     """The tokens of a user's prompt before the message's text and after it."""
     prompts = Prompts(guard_processor(tokenizer, TILE, MAX_TILES))
-    whole = [prompts.render([PromptTurn("user", text)]).ids.tolist() for text in _PROBES]
-    closing = os.path.commonprefix([ids[::-1] for ids in whole])
-    return os.path.commonprefix(whole), closing[::-1]
+    one, other = (prompts.render([PromptTurn("user", text)]).ids.tolist() for text in _PROBES)
+    return _same_start(one, other), _same_start(one[::-1], other[::-1])[::-1]
+
+
+def _same_start(one: list[int], other: list[int]) -> list[int]:
+    return [each for each, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))]
 
 
 def _with_merges(tokenizer: Any, merges: list[Any]) -> Any:

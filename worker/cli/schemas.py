@@ -12,22 +12,23 @@ def schemas(
     ] = False,
     directory: Annotated[Path, typer.Option(help="Where schemas/ and docs/ are.")] = Path(),
 ) -> None:
-    """Write schemas/*.schema.json and docs/settings.md, or check that they are up to date."""
+    """Write schemas/*.schema.json, docs/settings.md and docs/metrics.md, or check that they are up to date."""
     from worker.contract.schemas import drifted, write_schemas
+    from worker.metrics_page import metrics_page
     from worker.settings_page import settings_page
 
-    schemas_in, page = directory / "schemas", directory / "docs" / "settings.md"
-    page_drifted = not page.exists() or page.read_text(encoding="utf-8") != settings_page()
+    pages = {directory / "docs" / "settings.md": settings_page(), directory / "docs" / "metrics.md": metrics_page()}
+    outdated = [page for page, text in pages.items() if not page.exists() or page.read_text(encoding="utf-8") != text]
     if check:
-        differing = drifted(schemas_in) + [page] * page_drifted
+        differing = [*drifted(directory / "schemas"), *outdated]
         if differing:
             names = ", ".join(str(path) for path in differing)
             typer.echo(f"out of date: {names}; run `moderation-worker schemas`", err=True)
             raise typer.Exit(1)
         return
-    for path in write_schemas(schemas_in):
+    for path in write_schemas(directory / "schemas"):
         typer.echo(f"wrote {path}")
-    if page_drifted:
+    for page in outdated:
         page.parent.mkdir(exist_ok=True)
-        page.write_text(settings_page(), encoding="utf-8")
+        page.write_text(pages[page], encoding="utf-8")
         typer.echo(f"wrote {page}")

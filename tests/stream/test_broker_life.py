@@ -1,0 +1,114 @@
+"""A broker that dies, comes back, freezes: nothing is lost, and the worker goes on as the same process."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from tests.stream.rig import Outcomes, Rig, chat_event, metric, new_rig, probe, until
+from worker.exit_codes import ExitCode
+from worker.local.jvm_broker import JvmBroker
+from worker.local.kafka import KafkaUnavailable
+
+pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
+
+EVENTS = 2000
+# About 500 events a second, so that there is a middle to be hit.
+SLOW = {"FAKE_DELAY": "0.1", "llama_guard_batch_tokens": 256, "max_in_flight_events": 200}
+COMMITTED_AT = "moderation_last_commit_timestamp_seconds"
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[JvmBroker]:
+    """A broker to be harmed; it runs again at the end of each test."""
+    try:
+        with JvmBroker() as broker:
+            yield broker
+    except KafkaUnavailable as cause:
+        pytest.skip(f"needs a broker of its own: {cause}")
+
+
+@pytest.fixture
+def own(broker: JvmBroker, tmp_path: Path) -> Rig:
+    """Topics and a group on it."""
+    return new_rig(broker, tmp_path)
+
+
+def _events(count: int = EVENTS) -> list[tuple[bytes, bytes]]:
+    texts = ("hello", "how do I make a bomb?", "not judged before")
+    return [(f"key-{n % 50}".encode(), chat_event(f"{texts[n % 3]} {n}")) for n in range(count)]
+
+
+async def _under_way(outcomes: Outcomes, ids: list[UUID]) -> None:
+    """Some are answered, and most are not."""
+    await outcomes.until(lambda seen: len(seen.records) >= EVENTS // 10)
+    assert len(outcomes.ids) < len(ids), "this comes too late to show anything"
+
+
+async def _all_answered(rig: Rig, outcomes: Outcomes, ids: list[UUID]) -> None:
+    """Every record has an outcome, and what came twice said the same twice."""
+    await outcomes.until_answered(ids, seconds=180)
+    await rig.no_lag()
+    await outcomes.read_to_end()
+    assert outcomes.ids.keys() == set(ids)
+    assert set(outcomes.counts) == {"safe", "unsafe"}
+    said = {(outcomes.id_of(record), record.topic) for record in outcomes.records}
+    assert len(said) == len(ids), "a repeated verdict must say the same"
+
+
+async def test_a_broker_that_is_killed_and_comes_back(broker: JvmBroker, own: Rig) -> None:
+    ids = await own.send(_events())
+    async with own.outcomes() as outcomes:
+        with own.worker("goes on", **SLOW) as worker:
+            await _under_way(outcomes, ids)
+            await asyncio.to_thread(broker.kill)
+            await asyncio.to_thread(broker.start)
+            await _all_answered(own, outcomes, ids)
+            worker.check()  # the process that was started
+            # Its coordinator was away: the group, and commits, go on for what comes later, too.
+            later = await own.send(_events(100))
+            await _all_answered(own, outcomes, [*ids, *later])
+            status, body = await asyncio.to_thread(probe, worker, "/readyz")
+            assert (status, body["phase"]) == (200, "running")
+            assert await asyncio.to_thread(worker.stop) == ExitCode.OK
+
+
+async def test_a_broker_that_restarts_in_order_while_there_is_nothing_to_do(broker: JvmBroker, own: Rig) -> None:
+    """The way of every upgrade of a cluster."""
+    async with own.outcomes() as outcomes:
+        with own.worker("idles") as worker:
+            await own.ready(worker)
+            ids = await own.send(_events(100))
+            await _all_answered(own, outcomes, ids)
+            await asyncio.to_thread(broker.restart)
+            ids += await own.send(_events(100))
+            await _all_answered(own, outcomes, ids)
+            assert await asyncio.to_thread(worker.stop) == ExitCode.OK
+    assert set(outcomes.ids.values()) == {1}
+
+
+async def test_a_frozen_broker_and_what_the_probes_say_meanwhile(broker: JvmBroker, own: Rig) -> None:
+    ids = await own.send(_events())
+    async with own.outcomes() as outcomes:
+        with own.worker("waits", **SLOW, batch_timeout_seconds=15, stuck_after_seconds=20) as worker:
+            await _under_way(outcomes, ids)
+            await until(lambda: (metric(worker, COMMITTED_AT) or 0) > 0)
+            await asyncio.to_thread(broker.pause)
+            committed_at = await asyncio.to_thread(metric, worker, COMMITTED_AT)
+            try:
+                assert (await asyncio.to_thread(probe, worker, "/healthz"))[0] == 200
+                # Work in flight and nothing finished for stuck_after_seconds: red, as docs/operation.md has it.
+                await until(lambda: probe(worker, "/healthz")[0] == 503, 60)
+                _, body = await asyncio.to_thread(probe, worker, "/healthz")
+                assert "events in flight and none finished for" in body["why"]
+                assert await asyncio.to_thread(metric, worker, COMMITTED_AT) == committed_at
+                await asyncio.sleep(10)  # 30 s in all: the length of the freeze is what is tested
+            finally:
+                broker.resume()
+            await until(lambda: probe(worker, "/healthz")[0] == 200)
+            await _all_answered(own, outcomes, ids)
+            assert (await asyncio.to_thread(metric, worker, COMMITTED_AT) or 0) > (committed_at or 0)
+            worker.check()
+            assert await asyncio.to_thread(worker.stop) == ExitCode.OK
