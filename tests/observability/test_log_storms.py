@@ -73,14 +73,16 @@ def test_the_last_window_is_told_at_the_end_and_only_what_was_held_back() -> Non
     assert len(rig.written) == 5
 
 
-def test_the_workers_own_errors_always_pass() -> None:
+@pytest.mark.parametrize("level", [logging.INFO, logging.ERROR])
+def test_what_the_stream_tells_of_the_workers_life_always_passes(level: int) -> None:
     rig = Rig()
     for _ in range(50):
-        rig.say("crashed", name="worker.stream.pipeline", level=logging.ERROR)
+        rig.say("crashed", name="worker.stream.pipeline", level=level)
     assert len(rig.written) == 50
     for _ in range(50):
-        rig.say("check_failed", name="worker.guards.runner", level=logging.ERROR)
-    assert len(rig.written) == 53
+        rig.say("check_failed", name="worker.guards.runner", level=level)
+        rig.say("outcome too large to publish", name="worker.stream.publisher")
+    assert len(rig.written) == 56
 
 
 def test_a_thousand_kinds_are_kept_apart_and_no_more() -> None:

@@ -5,14 +5,13 @@ text that do something to the worker: "LOSE-THE-DEVICE" raises what ends the pro
 end it at once (SIGKILL, on the device's or on a CPU thread), "HANG" never returns, "BREAK" raises for this check alone,
 "OUT-OF-MEMORY" is more than the device has memory for, "OUT-OF-MEMORY-TOGETHER" only beside other checks.
 FAKE_HARMLESS names one of them that does nothing. FAKE_LOAD_SECONDS is the time
-that loading takes. With FAKE_OWN_LINES the stream's own log lines are all written, however many there are.
+that loading takes.
 
 Variables that name a file, by which a test holds the worker for as long as the file is there: FAKE_BROKEN_WHILE makes
 every check of llama_guard fail, FAKE_WAIT_WHILE holds the preparation of texts with "WAIT-IN-PREPARATION", and
 FAKE_BLOCKED_WHILE the event loop, from SIGHUP on.
 """
 
-import logging
 import os
 import signal
 import sys
@@ -94,22 +93,8 @@ def _guards(_settings: Settings, _say: Callable[[str], None]) -> Sequence[Guard]
     return guards
 
 
-class _OwnLines(logging.Filterer):
-    """Passes the stream's own lines, and of the others what a handler's filters pass."""
-
-    def __init__(self, handler: logging.Handler) -> None:
-        super().__init__()
-        self.filters = handler.filters
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.name.startswith("worker.stream.") or bool(super().filter(record))
-
-
 if __name__ == "__main__":
     signal.signal(signal.SIGHUP, _block)
     settings = load_settings()
     configure_logs(settings.log_format, settings.log_level)
-    if "FAKE_OWN_LINES" in os.environ:
-        for handler in logging.getLogger().handlers:
-            handler.filters = [_OwnLines(handler).filter]  # a storm's books need each assignment of partitions
     sys.exit(host(create_app(settings, _guards)))

@@ -57,6 +57,10 @@ class Life:
         self.isolation._journal.close()
         return Life(self.directory)
 
+    def beside(self) -> "Life":
+        """Another worker, on the same directory."""
+        return Life(self.directory)
+
     def ended(self) -> "Life":
         """The next process after a graceful end."""
         self.isolation.end()
@@ -231,3 +235,17 @@ async def test_without_a_journal_all_are_judged(tmp_path: Path) -> None:
     await isolation.admitted(case)
     isolation.leave(case, answered=True)
     isolation.end()
+
+
+def test_a_record_that_wanders_from_worker_to_worker_is_condemned_by_all_of_their_kills(tmp_path: Path) -> None:
+    first = Life(tmp_path)
+    first.take(1, 2)
+    first = first.killed()  # in company
+    second = first.beside()
+    assert second.take(1)[0].kills == 0, "a kill in company accuses nobody elsewhere"
+    second.isolation.leave(second.take(2)[0], answered=False)
+    first.take(1)
+    assert first.beside().take(1)[0].kills == 0, "the first one lives, and has killed nobody with it so far"
+    first.isolation._journal.close()  # killed alone, and not started again
+    assert first.beside().take(1)[0].kills == 2
+    assert first.beside().take(1)[0].kills == 2, "told twice is no more"

@@ -22,8 +22,9 @@ class _Kind:
 class LogStorms(logging.Filter):
     """Lets `most` lines of a kind pass in a window, holds the others back, and says how many when the window is over.
 
-    A kind is a logger and its message before anything is filled in. The worker's own errors always pass: the one that
-    ends the process must not be missing.
+    A kind is a logger and its message before anything is filled in. What the stream tells of the worker's own life
+    always passes, and so do its errors: the one that ends the process must not be missing. Its warnings may be about
+    record after record.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class LogStorms(logging.Filter):
     def _passes(self, record: logging.LogRecord, now: float) -> bool:
         if now >= self._next_end:
             self._end_windows(now)
-        if record.levelno >= logging.ERROR and record.name.startswith("worker.stream."):
+        if record.levelno != logging.WARNING and record.name.startswith("worker.stream."):
             return True
         key = (record.name, record.levelno, _template(record))
         kind = self._kinds.get(key)

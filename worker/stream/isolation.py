@@ -12,7 +12,7 @@ from worker.contract.errors import Stage, Unjudgeable
 from worker.contract.record import Record
 from worker.observability import metrics
 from worker.settings import Settings
-from worker.stream.journal import NO_SLOT, Journal, open_journal
+from worker.stream.journal import NO_SLOT, Journal, open_journal, told_by_others
 from worker.stream.journal_file import default_directory
 from worker.stream.suspects import Case, Name, Suspects, Trace, kills_after, worst
 
@@ -22,11 +22,15 @@ log = structlog.get_logger(__name__)
 class Isolation:
     """Names records in the journal while they are judged, and lets suspects in alone. Belongs to one event loop."""
 
-    def __init__(self, journal: Journal, found: list[Trace], topic: str, most_suspects: int) -> None:
-        """`found` is what the journal of the process before said. Suspects of partitions that never come back, and
-        more than `most_suspects` of them, are forgotten."""
+    def __init__(
+        self, journal: Journal, found: list[Trace], told: Mapping[Name, int], topic: str, most_suspects: int
+    ) -> None:
+        """`found` is what the journal of the process before said, `told` are the kills that other workers' journals
+        tell of. Suspects of partitions that never come back, and more than `most_suspects` of them, are forgotten."""
         self._journal, self._topic = journal, topic
-        self._suspects = Suspects(worst(kills_after(found), most_suspects))
+        kills = kills_after(found)
+        kills |= {name: max(count, kills.get(name, 0)) for name, count in told.items()}
+        self._suspects = Suspects(worst(kills, most_suspects))
         self._slots = {name: journal.add(name, kills, False) for name, kills in self._suspects.kills.items()}
         self._begin: dict[Case, Callable[[], None]] = {}  # of those that wait
         journal.write()
@@ -38,8 +42,9 @@ class Isolation:
         """As the settings have it. Whatever is wrong with the journal is logged; nothing is raised."""
         most, topic = settings.max_in_flight_events, settings.input_topic
         directory = settings.journal_dir or default_directory()
+        told = told_by_others(directory, settings.group, topic)
         journal, found = open_journal(directory, settings.group, topic, capacity=2 * most)
-        return cls(journal, found, topic, most)
+        return cls(journal, found, told, topic, most)
 
     def arrive(self, record: Record) -> Case:
         """A record was fetched. Call `admit` after the last one of a fetch, and `leave` in the end."""

@@ -15,8 +15,8 @@ from typing import Final
 import structlog
 
 from worker.observability import metrics
-from worker.stream.journal_file import JournalFile, claim
-from worker.stream.suspects import Name, Trace
+from worker.stream.journal_file import JournalFile, claim, contents
+from worker.stream.suspects import Name, Trace, kills_after
 
 log = structlog.get_logger(__name__)
 
@@ -127,6 +127,23 @@ class Journal:
             log.info("the journal is written again", path=str(self._path))
         else:
             log.error("the journal cannot be written; judging goes on without", path=str(self._path), cause=cause)
+
+
+def told_by_others(directory: Path, group: str, topic: str) -> dict[Name, int]:
+    """The kills of records that other workers' journals in the directory, dead or alive, tell of: only where a record
+    was alone at one of them. A record that wanders from worker to worker is so condemned by all of them together.
+    """
+    kills: dict[Name, int] = {}
+    for content, alive in contents(directory, group, topic, _MOST_BYTES):
+        try:
+            traces = traces_of(content)
+        except Corrupt:  # its owner's successor says so
+            continue
+        told = {trace.name: trace.kills for trace in traces} if alive else kills_after(traces)
+        for name, count in told.items():
+            if count > 1:
+                kills[name] = max(count, kills.get(name, 0))
+    return kills
 
 
 def open_journal(directory: Path, group: str, topic: str, capacity: int) -> tuple[Journal, list[Trace]]:

@@ -47,6 +47,21 @@ def claim(directory: Path, group: str, topic: str) -> JournalFile:
     raise OSError(f"all {_MOST_FILES} journals in {directory} are held by other workers")
 
 
+def contents(directory: Path, group: str, topic: str, most_bytes: int) -> Iterator[tuple[bytes, bool]]:
+    """What all journals of this group on this topic say, none larger than `most_bytes`, and whether the worker of each
+    is alive."""
+    for path in _written_last_first(directory, _stem(group, topic)):
+        try:
+            if path.stat().st_size > most_bytes:
+                continue
+            descriptor = _locked(path)
+            yield path.read_bytes(), descriptor is None
+        except OSError:  # set aside or removed meanwhile
+            continue
+        if descriptor is not None:
+            os.close(descriptor)
+
+
 def _stem(group: str, topic: str) -> str:
     digest = hashlib.blake2b(f"{group}\0{topic}".encode(), digest_size=6).hexdigest()
     return re.sub(r"[^A-Za-z0-9_-]", "_", group)[:60] + "-" + digest
