@@ -218,6 +218,7 @@ def test_numbers_with_a_unit_have_it_in_their_name() -> None:
         "dead_letter_limit_share",
         "dead_letter_limit_window",
         "guard_breaker_failures",
+        "metrics_tenants",
         "max_in_flight_events",
         "prepare_threads",
         "torch_threads",

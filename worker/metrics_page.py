@@ -1,9 +1,12 @@
 """docs/metrics.md, generated from the metrics' own sentences."""
 
-from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 from worker.observability import metrics
+from worker.observability.device_memory import DeviceMemory
+from worker.observability.light_metrics import LightCounter, LightGauge, LightHistogram
+
+AnyMetric = MetricWrapperBase | LightCounter | LightGauge | LightHistogram | DeviceMemory
 
 _HEAD = """\
 # Metrics
@@ -16,21 +19,17 @@ This page is generated: `make schemas`.
 | metric | type | labels | meaning |
 |---|---|---|---|
 """
-_TYPES: dict[type[MetricWrapperBase], tuple[str, str]] = {
-    Counter: ("counter", "_total"),
-    Gauge: ("gauge", ""),
-    Histogram: ("histogram", ""),
-}
 
 
-def all_metrics() -> list[MetricWrapperBase]:
+def all_metrics() -> list[AnyMetric]:
     """Every metric, in the order of their file."""
-    return [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)]
+    return [each for each in vars(metrics).values() if isinstance(each, AnyMetric)]
 
 
-def exposed_name(metric: MetricWrapperBase) -> str:
+def exposed_name(metric: AnyMetric) -> str:
     """The name that queries use; a histogram has `_bucket`, `_sum` and `_count` after it."""
-    return str(metric._name) + _TYPES[type(metric)][1]
+    (family,) = metric.describe()
+    return family.name + ("_total" if family.type == "counter" else "")
 
 
 def metrics_page() -> str:
@@ -38,6 +37,8 @@ def metrics_page() -> str:
     return _HEAD + "".join(map(_row, all_metrics()))
 
 
-def _row(metric: MetricWrapperBase) -> str:
-    labels = ", ".join(f"`{name}`" for name in metric._labelnames)
-    return f"| `{exposed_name(metric)}` | {_TYPES[type(metric)][0]} | {labels} | {metric._documentation} |\n"
+def _row(metric: AnyMetric) -> str:
+    (family,) = metric.describe()
+    names = metric._labelnames if isinstance(metric, MetricWrapperBase) else metric.labelnames
+    labels = ", ".join(f"`{name}`" for name in names)
+    return f"| `{exposed_name(metric)}` | {family.type} | {labels} | {family.documentation} |\n"

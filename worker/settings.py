@@ -169,6 +169,12 @@ class Settings(ConnectionSettings):
     """Address of /healthz, /readyz and /metrics."""
     web_port: int = Field(default=6066, ge=0, le=65535)
     """Port of /healthz, /readyz and /metrics; 0 takes a free one and logs it."""
+    metrics_tenants: int = Field(default=50, ge=0)
+    """Most tenants that metrics tell apart: the first ones of the policies file, all others are `other`. Names that
+    only events have are never in metrics: senders choose them."""
+    tracing: bool = False
+    """Whether spans are sent, by OpenTelemetry's own variables: `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_TRACES_SAMPLER`,
+    `OTEL_SDK_DISABLED` and so on. Needs the extra `tracing`."""
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto` is JSON unless standard error is a terminal."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -113,7 +113,7 @@ async def test_what_the_cache_has_no_room_for_is_still_joined() -> None:
 
 async def test_lookups_are_counted_by_what_came_of_them() -> None:
     def counted() -> list[float]:
-        return [metrics.VERDICT_CACHE_LOOKUPS.labels(each)._value.get() for each in ("miss", "joined", "hit")]
+        return [metrics.VERDICT_CACHE_LOOKUPS.labels(each).value for each in ("miss", "joined", "hit")]
 
     before = counted()
     async with events() as given:

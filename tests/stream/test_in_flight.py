@@ -142,5 +142,5 @@ def test_the_metrics_tell_what_is_in_flight() -> None:
     in_flight = InFlight(100, MiB)
     in_flight.took([10, 20])
     in_flight.finished(10)
-    assert metrics.IN_FLIGHT_EVENTS._value.get() == 1
-    assert metrics.IN_FLIGHT_BYTES._value.get() == 20
+    assert metrics.IN_FLIGHT_EVENTS.value == 1
+    assert metrics.IN_FLIGHT_BYTES.value == 20

@@ -1,5 +1,6 @@
-"""Guards that cost nothing: what is left is the stream's own cost."""
+"""Guards that cost nothing, or only a known time: what is left is the stream's own cost."""
 
+import time
 from collections.abc import Callable, Sequence
 
 from worker.contract.chat_event import ChatEvent
@@ -16,8 +17,9 @@ class FreeGuard:
 
     models = (ModelId("free", "none", stand_in=True),)
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, seconds: float) -> None:
+        """`seconds`: of each batch on the device."""
+        self.name, self._seconds = name, seconds
 
     def prepare(self, _event: ChatEvent, _policy: Policy) -> Preparation:
         """One check that needs no preparation."""
@@ -25,9 +27,16 @@ class FreeGuard:
 
     def judge(self, checks: Sequence[Check]) -> Sequence[Finding]:
         """Safe, as often as asked."""
+        if self._seconds:
+            time.sleep(self._seconds)
         return [_SAFE] * len(checks)
 
 
 def free_guards(_settings: Settings, _say: Callable[[str], None]) -> Sequence[Guard]:
     """Both guards of a worker."""
-    return FreeGuard("llama_guard"), FreeGuard("prompt_guard")
+    return FreeGuard("llama_guard", 0), FreeGuard("prompt_guard", 0)
+
+
+def slow_guards(_settings: Settings, _say: Callable[[str], None]) -> Sequence[Guard]:
+    """The same, where a batch of Llama Guard takes 5 ms."""
+    return FreeGuard("llama_guard", 0.005), FreeGuard("prompt_guard", 0)

@@ -7,16 +7,21 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from worker.local.kafka import local_kafka
+from worker.local.stress import Stress, StressOptions
+from worker.local.stress_tally import StressReport
+from worker.settings import Settings
 from worker.stream.topics import TopicSpec, create_topics
 
 PARTITIONS = 4
+STEADY_RATE, STEADY_SECONDS = 1000.0, 20.0  # events a second, and how long, for the latency
 OUTPUTS = ("safe_topic", "unsafe_topic", "review_topic", "dead_letter_topic")
 
 
@@ -63,21 +68,42 @@ async def timed(bootstrap: str, outputs: list[str], count: int, process: subproc
         await asyncio.sleep(0.02)
 
 
-async def measure(bootstrap: str, kind: str, count: int) -> float:
-    """One round of one kind, on topics of its own."""
+async def new_settings(bootstrap: str) -> dict[str, str]:
+    """Topics of a run's own, and the worker's settings for them."""
     run = uuid.uuid4().hex[:8]
     topics = {name: f"bench-{run}-{name}" for name in ("input_topic", *OUTPUTS)}
     await create_topics([TopicSpec(name, PARTITIONS, 1) for name in topics.values()], bootstrap_servers=bootstrap)
-    await fill(bootstrap, topics["input_topic"], count)
-    values = {"bootstrap_servers": bootstrap, "group": run, "web_port": 0, "log_level": "warning", **topics}
-    environment = {f"MODERATION_{name.upper()}": str(value) for name, value in values.items()}
+    return {"bootstrap_servers": bootstrap, "group": run, "web_port": "0", "log_level": "warning", **topics}
+
+
+@contextmanager
+def side(kind: str, settings: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of stream_sides.py."""
+    environment = {f"MODERATION_{name.upper()}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "worker.bench.stream_sides", kind]
-    process = subprocess.Popen(command, env={**os.environ, **environment})  # noqa: ASYNC220, S603  # nothing else runs; our own module
+    process = subprocess.Popen(command, env={**os.environ, **environment})  # noqa: S603  # our own module
     try:
-        return await timed(bootstrap, [topics[name] for name in OUTPUTS], count, process)
+        yield process
     finally:
         process.terminate()
         process.wait(60)
+
+
+async def measure(bootstrap: str, kind: str, count: int) -> float:
+    """One round of one kind, on topics of its own."""
+    settings = await new_settings(bootstrap)
+    await fill(bootstrap, settings["input_topic"], count)
+    with side(kind, settings) as process:
+        return await timed(bootstrap, [settings[name] for name in OUTPUTS], count, process)
+
+
+async def latency(bootstrap: str, rate: float, seconds: float) -> StressReport:
+    """From an event's sending to the reading of its verdict, at a steady rate, where a batch takes 5 ms."""
+    settings = await new_settings(bootstrap)
+    chosen = Settings.model_validate(settings)
+    with side("slow", settings):
+        await Stress(chosen, StressOptions(rate=50, seconds=5)).run()  # until it runs, and is warm
+        return await Stress(chosen, StressOptions(rate=rate, seconds=seconds)).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +115,9 @@ class StreamResult:
     plain_events_per_second: float
     events: int
     rounds: int
+    latency_events_per_second: float
+    latency_p50_ms: float | None
+    latency_p99_ms: float | None
 
 
 def bench_stream(bootstrap: str | None, events: int, rounds: int, say: Callable[[str], None]) -> StreamResult:
@@ -99,10 +128,14 @@ def bench_stream(bootstrap: str | None, events: int, rounds: int, say: Callable[
             plain.append(asyncio.run(measure(kafka.bootstrap_servers, "plain", events)))
             worker.append(asyncio.run(measure(kafka.bootstrap_servers, "worker", events)))
             say(f"round {number + 1}: plain loop {plain[-1]:,.0f}, worker {worker[-1]:,.0f} events/s")
+        steady = asyncio.run(latency(kafka.bootstrap_servers, STEADY_RATE, STEADY_SECONDS))
     return StreamResult(
         ratio=statistics.median(ours / theirs for ours, theirs in zip(worker, plain, strict=True)),
         worker_events_per_second=statistics.median(worker),
         plain_events_per_second=statistics.median(plain),
         events=events,
         rounds=rounds,
+        latency_events_per_second=steady.answered_per_second,
+        latency_p50_ms=steady.p50_ms,
+        latency_p99_ms=steady.p99_ms,
     )

@@ -6,11 +6,12 @@ import sys
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from worker.bench.free_guard import free_guards
+from worker.bench.free_guard import free_guards, slow_guards
 from worker.observability.logs import configure_logs
 from worker.settings import load_settings
 from worker.stream.app import create_app
 from worker.stream.host import host
+from worker.stream.start import LoadGuards
 
 
 async def plain_loop() -> None:
@@ -39,15 +40,15 @@ async def plain_loop() -> None:
                 await producer.send(os.environ["MODERATION_SAFE_TOPIC"], record.value, record.key)
 
 
-def worker() -> None:
-    """The real worker; its guards answer at once."""
+def worker(guards: LoadGuards) -> None:
+    """The real worker."""
     settings = load_settings()
     configure_logs(settings.log_format, settings.log_level)
-    sys.exit(host(create_app(settings, free_guards)))
+    sys.exit(host(create_app(settings, guards)))
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "plain":
         asyncio.run(plain_loop())
     else:
-        worker()
+        worker(slow_guards if sys.argv[1] == "slow" else free_guards)

@@ -52,7 +52,7 @@ class VerdictHeaders(_HeaderModel):
     categories: str = Field(alias="moderation-categories")
     """The violated category keys, comma-separated (`S1,S9`); empty where there are none."""
     traceparent: str | None = None
-    """W3C trace context, as the input record had it."""
+    """W3C trace context: as the input record had it, or, where tracing is on, with the worker's own span."""
 
 
 def verdict_headers(verdict: Verdict, of_record: Headers) -> KafkaHeaders:

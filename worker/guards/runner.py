@@ -47,8 +47,12 @@ def judge_all(guard: Guard, checks: Sequence[Check]) -> Judged:
         return Judged([])
     began = time.perf_counter()
     tries = _Tries(guard)
-    findings = tries.judge(checks)
-    return Judged(findings, time.perf_counter() - began, tries.passed_tokens, tries.out_of_memory_tokens)
+    try:
+        findings = tries.judge(checks)
+    finally:
+        seconds = time.perf_counter() - began
+        metrics.DEVICE_BUSY.inc(seconds)
+    return Judged(findings, seconds, tries.passed_tokens, tries.out_of_memory_tokens)
 
 
 class DeviceThread:
@@ -131,6 +135,7 @@ def _fault(guard: Guard, check: Check, error: Exception) -> Finding:
 def _tell_halved(guard: Guard, checks: Sequence[Check], error: Exception) -> None:
     if _is_out_of_memory(error):
         metrics.OUT_OF_MEMORY_SPLITS.labels(guard.name).inc()
+    metrics.BATCH_RETRIES.labels(guard.name).inc()
     log.warning(
         "batch_halved",
         guard=guard.name,

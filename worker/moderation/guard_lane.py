@@ -11,11 +11,12 @@ from typing import Protocol
 import structlog
 
 from worker.batching.batcher import Batcher
-from worker.batching.token_budget import TokenBudget, padded_tokens
+from worker.batching.token_budget import TokenBudget
 from worker.guards.guard import Check, Fault, Finding, Guard
 from worker.guards.runner import DeviceLost, DeviceThread, Judged
 from worker.moderation.guard_breaker import GuardBreaker, State
-from worker.observability import metrics
+from worker.moderation.lane_metrics import LaneMetrics
+from worker.observability import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -39,13 +40,14 @@ class Answers:
     """What all guards say of one event: each lane writes its findings, and the future is done with the last of them, or
     with the first failure. Cancel the future to take back what has not left."""
 
-    __slots__ = ("_findings", "_left", "future", "ticket")
+    __slots__ = ("_findings", "_left", "future", "span", "ticket")
 
     def __init__(self, ticket: Ticket) -> None:
         self.ticket = ticket
         self.future: asyncio.Future[list[list[Finding]]] = asyncio.get_running_loop().create_future()
         self._findings: list[list[Finding]] = []
         self._left = 1  # until all are asked
+        self.span = None if tracing.tracer is None else tracing.current()
 
     def expect(self, checks: int) -> list[Finding]:
         """Room for the findings of one more guard."""
@@ -85,35 +87,18 @@ class _Work:
 class _Flight:
     """A batch, from its place in the device's queue to its findings. Its checks board when its turn has come."""
 
-    __slots__ = ("budget", "watch", "works")
+    __slots__ = ("budget", "waited", "watch", "works")
 
     def __init__(self) -> None:
+        self.waited = 0.0  # seconds, of its oldest check
         self.works: Sequence[_Work] = ()
         self.budget = 0  # tokens that it could have held
         self.watch: asyncio.TimerHandle | None = None  # rings when it has been on the device for too long
 
-
-class _LaneMetrics:
-    """The batch metrics of one guard, their labels looked up once."""
-
-    def __init__(self, guard: str) -> None:
-        self._batches = metrics.BATCHES.labels(guard)
-        self._checks = metrics.BATCH_CHECKS.labels(guard)
-        self._tokens = metrics.BATCH_TOKENS.labels(guard)
-        self._padded = metrics.BATCH_PADDED_TOKENS.labels(guard)
-        self._budget = metrics.BATCH_BUDGET_TOKENS.labels(guard)
-        self._seconds = metrics.BATCH_SECONDS.labels(guard)
-        self.present_budget = metrics.PRESENT_BUDGET_TOKENS.labels(guard)
-
-    def batch(self, flight: _Flight, seconds: float) -> None:
-        """A batch was judged."""
-        lengths = [work.tokens for work in flight.works]
-        self._batches.inc()
-        self._checks.inc(len(lengths))
-        self._tokens.inc(sum(lengths))
-        self._padded.inc(padded_tokens(lengths))
-        self._budget.inc(flight.budget)
-        self._seconds.inc(seconds)
+    def trace(self, guard: str, seconds: float, error: BaseException | None) -> None:
+        """Its span."""
+        counts = {"checks": len(self.works), "tokens": sum(work.tokens for work in self.works)}
+        tracing.batch_span(guard, [work.answers.span for work in self.works], seconds, counts, error)
 
 
 class GuardLane:
@@ -150,7 +135,7 @@ class GuardLane:
         self._on_device = 0  # flights
         self._pumping = False
         self._timer: asyncio.TimerHandle | None = None
-        self._metrics = _LaneMetrics(guard.name)
+        self._metrics = LaneMetrics(guard.name)
         self._metrics.present_budget.set(batch_tokens)
 
     def submit(self, checks: Sequence[Check], answers: Answers) -> None:
@@ -214,6 +199,8 @@ class GuardLane:
             while not flight.works and len(self._batcher):
                 flight.works = [work for work in self._batcher.take() if not work.answers.future.done()]
             flight.budget = self._budget.tokens
+        if flight.works:
+            flight.waited = self._clock() - min(work.arrived for work in flight.works)
         self._loop.call_soon_threadsafe(self._boarded, flight)
         return [work.check for work in flight.works]
 
@@ -242,6 +229,8 @@ class GuardLane:
         if flight.watch is not None:
             flight.watch.cancel()
         error = future.exception()
+        if tracing.tracer is not None:
+            flight.trace(self.guard.name, 0.0 if error is not None else future.result().seconds, error)
         if error is not None:
             for work in flight.works:
                 work.answers.failed(error)
@@ -249,7 +238,8 @@ class GuardLane:
             judged = future.result()
             for work, finding in zip(flight.works, judged.findings, strict=True):
                 work.found(finding)
-            self._metrics.batch(flight, judged.seconds)
+            lengths = [work.tokens for work in flight.works]
+            self._metrics.batch(lengths, flight.budget, flight.waited, judged.seconds)
             self._learn(judged)
             if self._breaker.saw(judged.findings):
                 self._answer_without_the_guard()

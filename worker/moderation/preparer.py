@@ -7,7 +7,7 @@ import traceback
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -20,6 +20,7 @@ from worker.policy.policy import Policy
 log = structlog.get_logger(__name__)
 
 _HAND_BACK_EVERY = 0.002  # seconds: results travel to the event loop together, one wake-up for many
+_QUEUE_SECONDS = metrics.STAGE.labels("queue")
 _SECONDS = metrics.STAGE.labels("prepare")
 
 Preparations = list[Preparation]
@@ -30,6 +31,9 @@ class _Job:
     event: ChatEvent
     policy: Policy
     future: "asyncio.Future[Preparations]"
+    came: float = field(default_factory=time.perf_counter)
+    began: float = 0.0
+    seconds: float = 0.0
 
 
 class Preparer:
@@ -100,7 +104,7 @@ class Preparer:
         self._loop.call_soon_threadsafe(self._finished)
 
     def _prepare(self, job: _Job) -> Preparations | BaseException:
-        began = time.perf_counter()
+        job.began = time.perf_counter()
         try:
             preparations = [guard.prepare(job.event, job.policy) for guard in self._guards]
             self._count(_tokens(preparations))
@@ -115,7 +119,7 @@ class Preparer:
                 "prepare_failed", f"the event could not be prepared ({type(error).__name__})", Stage.PREPARE
             )
         finally:
-            _SECONDS.observe(time.perf_counter() - began)
+            job.seconds = time.perf_counter() - job.began
 
     def _finished(self) -> None:
         self._active -= 1
@@ -126,6 +130,8 @@ class Preparer:
         self._told = False
         while self._done:
             job, result = self._done.popleft()
+            _QUEUE_SECONDS.observe(job.began - job.came)
+            _SECONDS.observe(job.seconds)
             if isinstance(result, BaseException):
                 if not job.future.done():
                     job.future.set_exception(result)

@@ -48,6 +48,8 @@ class VerdictCache:
         self._most_bytes = most_bytes
         self._judgements: OrderedDict[bytes, bytes] = OrderedDict()
         self.bytes = 0  # taken now
+        metrics.VERDICT_CACHE_BYTES.follow(lambda: self.bytes)
+        metrics.VERDICT_CACHE_ENTRIES.follow(lambda: len(self._judgements))
 
     def __len__(self) -> int:
         return len(self._judgements)
@@ -74,8 +76,6 @@ class VerdictCache:
         self.bytes += size
         while self.bytes > self._most_bytes:
             self.bytes -= _bytes_of(*self._judgements.popitem(last=False))
-        metrics.VERDICT_CACHE_BYTES.set(self.bytes)
-        metrics.VERDICT_CACHE_ENTRIES.set(len(self))
 
 
 def _bytes_of(key: bytes, kept: bytes) -> int:

@@ -1,12 +1,24 @@
 """Every metric of the worker is born here, with a sentence. Names follow Prometheus: base units, `_total` for
 counters."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
+
+from worker.observability.device_memory import DeviceMemory
+from worker.observability.light_metrics import LightCounter, LightGauge, LightHistogram
 
 _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 RECORDS = Counter("moderation_records", "Input records taken from Kafka.")
-VERDICTS = Counter("moderation_verdicts", "Verdicts that the broker confirmed.", ["label"])
+VERDICTS = LightCounter("moderation_verdicts", "Verdicts that the broker confirmed.", ["label"])
+TENANT_VERDICTS = LightCounter(
+    "moderation_tenant_verdicts",
+    "The same by tenant: the first `metrics_tenants` of the policies file; `none` where an event names none, `other`.",
+    ["tenant", "label"],
+)
+VIOLATIONS = LightCounter(
+    "moderation_violations", "Violated categories of the verdicts that the broker confirmed.", ["category"]
+)
+PROMPT_ATTACKS = Counter("moderation_prompt_attacks", "Confirmed verdicts that tell of a prompt attack.")
 DEAD_LETTERS = Counter("moderation_dead_letters", "Dead letters that the broker confirmed.", ["cause"])
 DEAD_LETTERS_IN_A_ROW = Gauge(
     "moderation_dead_letters_in_a_row", "Dead letters since the last verdict, without replayed records."
@@ -28,24 +40,51 @@ JOURNAL_FAILING = Gauge(
 SUSPECTS = Gauge("moderation_suspects", "Records that were in flight at a kill of the worker and are not answered yet.")
 JUDGED_ALONE = Counter("moderation_judged_alone", "Suspects judged with nothing else in flight.")
 
-IN_FLIGHT_EVENTS = Gauge("moderation_in_flight_events", "Events fetched and not finished.")
-IN_FLIGHT_BYTES = Gauge("moderation_in_flight_bytes", "Bytes of events fetched and not finished.")
+CONSUMER_LAG = Gauge(
+    "moderation_consumer_lag",
+    "Offsets between the finished prefix of an input partition that this worker owns and its end, some seconds ago.",
+    ["partition"],
+)
+
+IN_FLIGHT_EVENTS = LightGauge("moderation_in_flight_events", "Events fetched and not finished.")
+IN_FLIGHT_BYTES = LightGauge("moderation_in_flight_bytes", "Bytes of events fetched and not finished.")
+OLDEST_UNFINISHED = LightGauge(
+    "moderation_oldest_unfinished_seconds", "Since the arrival of the oldest event in flight; 0 where there is none."
+)
 PARTITIONS = Gauge("moderation_partitions_assigned", "Input partitions that this worker owns.")
 MODEL = Gauge("moderation_model_info", "1 for each loaded model.", ["id", "revision", "stand_in"])
 
-STAGE = Histogram("moderation_stage_seconds", "Time of an event in a stage.", ["stage"], buckets=_LATENCY)
-END_TO_END = Histogram(
-    "moderation_end_to_end_seconds", "From the record's arrival to the broker's confirmation.", buckets=_LATENCY
+STAGE = LightHistogram(
+    "moderation_stage_seconds",
+    "Time of an event in a stage: `queue` (for a CPU thread), `prepare` (on it), `guard` (the wait for a batch, and "
+    "the device), `publish` (the wait for earlier ones of its key, and the broker).",
+    ["stage"],
+    _LATENCY,
+)
+END_TO_END = LightHistogram(
+    "moderation_end_to_end_seconds", "From the record's arrival to the broker's confirmation.", [], _LATENCY
 )
 
-BATCHES = Counter("moderation_batches", "Batches judged.", ["guard"])
-BATCH_SECONDS = Counter("moderation_batch_seconds", "Time that a guard's batches took on the device.", ["guard"])
-BATCH_CHECKS = Counter("moderation_batch_checks", "Checks judged.", ["guard"])
-BATCH_TOKENS = Counter("moderation_batch_tokens", "Tokens of the judged checks, without padding.", ["guard"])
-BATCH_PADDED_TOKENS = Counter(
+DEVICE_BUSY = Counter("moderation_device_busy_seconds", "Time that batches took on the device, of all guards.")
+DEVICE_MEMORY = DeviceMemory(
+    "moderation_device_memory_bytes",
+    "The GPU's memory: `allocated` to tensors, `reserved` by this process for them, `total`. None without a GPU.",
+)
+
+BATCHES = LightCounter("moderation_batches", "Batches judged.", ["guard"])
+BATCH_SECONDS = LightCounter("moderation_batch_seconds", "Time that a guard's batches took on the device.", ["guard"])
+BATCH_WAIT = LightHistogram(
+    "moderation_batch_wait_seconds",
+    "Time that a batch's oldest check waited for the device.",
+    ["guard"],
+    _LATENCY,
+)
+BATCH_CHECKS = LightCounter("moderation_batch_checks", "Checks judged.", ["guard"])
+BATCH_TOKENS = LightCounter("moderation_batch_tokens", "Tokens of the judged checks, without padding.", ["guard"])
+BATCH_PADDED_TOKENS = LightCounter(
     "moderation_batch_padded_tokens", "Tokens of the judged batches, with padding.", ["guard"]
 )
-BATCH_BUDGET_TOKENS = Counter(
+BATCH_BUDGET_TOKENS = LightCounter(
     "moderation_batch_budget_tokens", "Tokens that the judged batches could have held.", ["guard"]
 )
 PRESENT_BUDGET_TOKENS = Gauge(
@@ -56,19 +95,22 @@ PRESENT_BUDGET_TOKENS = Gauge(
 OUT_OF_MEMORY_SPLITS = Counter(
     "moderation_out_of_memory_splits", "Batches halved because the device had no memory for them.", ["guard"]
 )
+BATCH_RETRIES = Counter(
+    "moderation_batch_retries", "Batches that failed, for whatever reason, and were judged again in halves.", ["guard"]
+)
 FAULTS = Counter("moderation_faults", "Findings without a trustworthy score.", ["guard", "fault"])
 GUARD_BREAKER_STATE = Gauge(
     "moderation_guard_breaker_state",
     "0: the guard is asked; 2: it is down, and events are answered without it; 1: a trial is under way.",
     ["guard"],
 )
-VERDICT_CACHE_LOOKUPS = Counter(
+VERDICT_CACHE_LOOKUPS = LightCounter(
     "moderation_verdict_cache_lookups",
     "Events looked up: hit (judged before), joined (judged at the same moment), miss (judged itself).",
     ["result"],
 )
-VERDICT_CACHE_BYTES = Gauge("moderation_verdict_cache_bytes", "Bytes of the kept judgements, keys included.")
-VERDICT_CACHE_ENTRIES = Gauge("moderation_verdict_cache_entries", "Judgements kept.")
+VERDICT_CACHE_BYTES = LightGauge("moderation_verdict_cache_bytes", "Bytes of the kept judgements, keys included.")
+VERDICT_CACHE_ENTRIES = LightGauge("moderation_verdict_cache_entries", "Judgements kept.")
 PREFIX_CACHE_BYTES = Gauge(
     "moderation_prefix_cache_bytes", "Bytes on the device of what Llama Guard's prompts of a policy begin with."
 )
@@ -77,4 +119,10 @@ DELIMITERS_NEUTRALISED = Counter(
 )
 PROMPTS_WITHOUT_PREFIX = Counter(
     "moderation_prompts_without_prefix", "Llama Guard prompts that did not begin as their policy's prompts do."
+)
+
+# Of `moderation-worker run --devices`, beside what its workers tell.
+WORKER_UP = Gauge("moderation_worker_up", "1 while the worker of a device runs.", ["worker", "device"])
+WORKER_RESTARTS = Counter(
+    "moderation_worker_restarts", "Times that the worker of a device was started anew.", ["worker"]
 )

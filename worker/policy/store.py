@@ -59,6 +59,11 @@ class PolicyStore:
         """The names of all policies."""
         return tuple(self._policies)
 
+    @property
+    def tenants(self) -> tuple[str, ...]:
+        """The tenants that are named, in the file's order."""
+        return tuple(self._tenants)
+
     def for_event(self, event: ChatEvent) -> Policy:
         """The policy the event names, else its tenant's, else the default.
 

@@ -14,6 +14,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from worker.guards.loading import load_guards
+from worker.observability import tracing
 from worker.observability.health import Report
 from worker.observability.logs import configure_logs
 from worker.settings import Settings, SettingsError, load_settings
@@ -26,6 +27,7 @@ log = structlog.get_logger(__name__)
 def create_app(settings: Settings, load: LoadGuards = load_guards) -> faust.App:
     """The app: the pipeline as its service, /healthz, /readyz and /metrics as its pages. `app.pipeline` is the
     pipeline."""
+    tracing.start(settings)
     pipeline = Pipeline(settings, load)
 
     class Boot(faust.App.BootStrategy):  # type: ignore[misc]

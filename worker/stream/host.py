@@ -8,6 +8,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFai
 
 from worker.exit_codes import ExitCode
 from worker.guards.errors import ModelRefused, ModelUnavailable
+from worker.observability import tracing
 from worker.policy.store import PolicyError
 from worker.settings import SettingsError
 from worker.stream import last_resort
@@ -39,6 +40,7 @@ def host(app: faust.App) -> ExitCode:
     finally:
         if not app.pipeline.loading:  # else the thread that loads would keep the process
             last_resort.not_needed()
+        tracing.stop()
     failure = app.pipeline.failure
     if isinstance(failure, _WHILE_RUNNING):
         log.critical(f"cannot go on: {_in_words(failure)}")

@@ -20,6 +20,8 @@ class InFlight:
         self._mean = float(max_bytes) / 16  # bytes a record: the first poll asks for few
         self._room = asyncio.Event()
         self._room.set()
+        metrics.IN_FLIGHT_EVENTS.follow(lambda: self.events)
+        metrics.IN_FLIGHT_BYTES.follow(lambda: self.bytes)
 
     @staticmethod
     def size_of(record: Record) -> int:
@@ -54,8 +56,6 @@ class InFlight:
     def _count(self, events: int, size: int) -> None:
         self.events += events
         self.bytes += size
-        metrics.IN_FLIGHT_EVENTS.set(self.events)
-        metrics.IN_FLIGHT_BYTES.set(self.bytes)
         if self.events < self.max_events and self.bytes < self.max_bytes:
             self._room.set()
         else:

@@ -15,7 +15,7 @@ from worker.contract.dead_letter import DeadLetter
 from worker.contract.errors import Unjudgeable
 from worker.exit_codes import ExitCode
 from worker.moderation.moderator import Moderator, Origin
-from worker.observability import metrics
+from worker.observability import metrics, tracing
 from worker.observability.health import Health, Phase
 from worker.policy.store import PolicyStore
 from worker.settings import Settings
@@ -23,31 +23,22 @@ from worker.stream.commits import Commits
 from worker.stream.dead_letter_stop import DeadLetterStop
 from worker.stream.in_flight import InFlight
 from worker.stream.isolation import Isolation
-from worker.stream.key_order import KeyOrder, Turn
+from worker.stream.key_order import KeyOrder
+from worker.stream.lag import Lag
 from worker.stream.last_resort import CRASH_SECONDS, end_process_in
 from worker.stream.orderly_stop import OrderlyStop
-from worker.stream.progress import Entry, Progress
-from worker.stream.publisher import Outcome, Publisher, count
+from worker.stream.outcome_counts import OutcomeCounts
+from worker.stream.progress import Progress
+from worker.stream.publisher import Outcome, Publisher
 from worker.stream.raw_records import RawRecord
 from worker.stream.source import COMMIT_SECONDS, Source, lost_after
+from worker.stream.spans import event_span, tell
 from worker.stream.start import LoadGuards, Started, start
-from worker.stream.suspects import Case
+from worker.stream.work import Work
 
 log = structlog.get_logger(__name__)
 
 _STOP_WHILE_LOADING_SECONDS = 2.0  # nothing is in flight yet
-
-
-class _Work:
-    """One record on its way, and everything that is kept about it meanwhile."""
-
-    __slots__ = ("arrived", "case", "entry", "record", "size", "turn")
-
-    def __init__(
-        self, record: ConsumerRecord, entry: Entry[TopicPartition], turn: Turn, case: Case, arrived: float
-    ) -> None:
-        self.record, self.entry, self.turn, self.case, self.arrived = record, entry, turn, case, arrived
-        self.size = InFlight.size_of(record)
 
 
 class Pipeline(faust.Service):  # type: ignore[misc]
@@ -79,9 +70,10 @@ class Pipeline(faust.Service):  # type: ignore[misc]
 
     # -- the story of one record --------------------------------------------------------------------------------------
 
-    async def _handle(self, work: _Work) -> None:
+    async def _handle(self, work: Work) -> None:
         record = work.record
         outcome = await self._outcome_of(work)
+        work.decided = time.monotonic()
         if not work.entry.started:  # it cost nothing: a dead letter, a cached verdict, one without the guards
             await self._earlier_ones_started(work)
         work.entry.started = True
@@ -97,7 +89,11 @@ class Pipeline(faust.Service):  # type: ignore[misc]
         self._progress.done(work.entry)
         self._confirmed(work, sent.outcome)
 
-    async def _outcome_of(self, work: _Work) -> Outcome:
+    async def _traced(self, work: Work) -> None:
+        with event_span(work.record, self.settings.group):
+            await self._handle(work)
+
+    async def _outcome_of(self, work: Work) -> Outcome:
         try:
             await self._isolation.admitted(work.case)
             if isinstance(work.record, RawRecord):
@@ -108,15 +104,16 @@ class Pipeline(faust.Service):  # type: ignore[misc]
         except Unjudgeable as cause:
             return DeadLetter.of(work.record, cause)
 
-    async def _earlier_ones_started(self, work: _Work) -> None:
+    async def _earlier_ones_started(self, work: Work) -> None:
         reached = asyncio.Event()
         work.entry.when_all_before_started(reached.set)
         await reached.wait()
 
-    def _confirmed(self, work: _Work, outcome: Outcome) -> None:
-        count(outcome)
+    def _confirmed(self, work: Work, outcome: Outcome) -> None:
+        self._counts.confirmed(outcome, work.arrived, work.decided)
+        if tracing.tracer is not None:
+            tell(outcome)
         self._dead_letter_stop.confirmed(outcome)
-        metrics.END_TO_END.observe(time.monotonic() - work.arrived)
         self.health.finished()
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -126,14 +123,17 @@ class Pipeline(faust.Service):  # type: ignore[misc]
         self._progress: Progress[TopicPartition] = Progress()
         self._key_order = KeyOrder(kept=self.settings.ordering == "key")
         self._in_flight = InFlight(self.settings.max_in_flight_events, self.settings.max_in_flight_bytes)
-        self._running: dict[asyncio.Task[None], _Work] = {}
+        self._running: dict[asyncio.Task[None], Work] = {}
+        metrics.OLDEST_UNFINISHED.follow(self._oldest_unfinished)
         try:
             self._parts = await start(self.settings, self._load, self.orderly_stop.guard_down)
             self._moderator: Moderator = self._parts.moderator
             self._policies: PolicyStore = self._parts.policies
+            self._counts = OutcomeCounts(self._policies.tenants[: self.settings.metrics_tenants])
             self._source: Source = self._parts.source
             self._publisher: Publisher = self._parts.publisher
             self._isolation: Isolation = self._parts.isolation
+            self._lag = Lag(self._source.ends, self._progress)
             self._commits = Commits(self._source, self._progress, self._isolation.committed)
             self.health.phase = Phase.JOINING
             await self._source.start(self._assigned, self._revoked, self.crash)
@@ -142,7 +142,8 @@ class Pipeline(faust.Service):  # type: ignore[misc]
             self.health.phase = Phase.FAILED
             raise
         interval, gone = self.settings.commit_interval_seconds, self.settings.input_gone_seconds
-        self._tasks = [self.add_future(self._intake()), self.add_future(self._commits.often(interval, gone))]
+        often = (self._commits.often(interval, gone), self._lag.often())
+        self._tasks = [self.add_future(each) for each in (self._intake(), *often)]
 
     async def on_stop(self) -> None:
         """Takes nothing more, finishes what has started, commits, leaves the group."""
@@ -196,20 +197,26 @@ class Pipeline(faust.Service):  # type: ignore[misc]
 
     def _take(self, fetched: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
         arrived, sizes = time.monotonic(), []
+        handle = self._handle if tracing.tracer is None else self._traced
         for partition, records in fetched.items():
             for record in records:
                 entry = self._progress.take(partition, record.offset)
                 if entry is None:
                     continue
                 turn, case = self._key_order.enter(record.key), self._isolation.arrive(record)
-                work = _Work(record, entry, turn, case, arrived)
-                task = asyncio.create_task(self._handle(work))
+                work = Work(record, entry, turn, case, arrived)
+                task = asyncio.create_task(handle(work))
                 self._running[task] = work
                 task.add_done_callback(self._ended)
                 sizes.append(work.size)
         self._isolation.admit()  # none of them has begun yet
         self._in_flight.took(sizes)
         metrics.RECORDS.inc(len(sizes))
+
+    def _oldest_unfinished(self) -> float:
+        """Seconds since the oldest event in flight arrived. On the thread that serves /metrics."""
+        arrivals = [work.arrived for work in list(self._running.values())]
+        return time.monotonic() - min(arrivals) if arrivals else 0.0
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         work = self._running.pop(task)
@@ -225,7 +232,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
         self._in_flight.finished(work.size)
         self._isolation.leave(work.case, answered=error is None and not task.cancelled())
 
-    def _leaving_it(self, work: _Work) -> bool:
+    def _leaving_it(self, work: Work) -> bool:
         """Whether a failure of this work is nobody's concern: it is another worker's by now, and we are stopping."""
         return not work.entry.owner.live and self.health.phase is Phase.DRAINING
 
@@ -241,6 +248,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
     def _count_partitions(self) -> None:
         self.health.partitions = len(self._progress.owned)
         metrics.PARTITIONS.set(self.health.partitions)
+        self._lag.keep(self._progress.owned)
 
     async def _revoked(self, partitions: Iterable[TopicPartition]) -> None:
         """Called before partitions go to another worker. The group waits for it."""

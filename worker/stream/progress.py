@@ -131,6 +131,15 @@ class Progress(Generic[P]):
         progress = self._owned.get(partition)
         return progress is not None and not progress.outstanding
 
+    def finished_to(self, partition: P) -> int | None:
+        """The offset after a partition's finished prefix; None where it is not ours, or nothing is known of it yet."""
+        progress = self._owned.get(partition)
+        if progress is None:
+            return None
+        if progress.end is None and progress.outstanding:
+            return progress.outstanding[0].offset
+        return progress.end
+
     def moved_to(self, partition: P, position: int) -> None:
         """The consumer's position of an idle partition: over transaction markers and compaction's holes."""
         progress = self._owned[partition]

@@ -12,7 +12,7 @@ from worker.contract.errors import Stage, Unjudgeable
 from worker.contract.headers import KafkaHeaders, verdict_headers
 from worker.contract.record import Headers, Record
 from worker.contract.verdict import Label, Verdict
-from worker.observability import metrics
+from worker.observability import tracing
 from worker.settings import Settings
 from worker.stream.connection import security_of
 
@@ -82,7 +82,8 @@ class Publisher:
 
     def _out(self, outcome: Outcome, record: Record) -> _Out:
         if isinstance(outcome, Verdict):
-            headers = verdict_headers(outcome, record.headers)
+            carried = record.headers if tracing.tracer is None else tracing.carried_on(record.headers)
+            headers = verdict_headers(outcome, carried)
             return _Out(self._topics[outcome.label], record.key, outcome.to_json(), headers)
         return _Out(self._dead_letters, outcome.key, outcome.value, outcome.headers)
 
@@ -91,14 +92,6 @@ class Publisher:
         value = b"" if out.value is None and out.key is None else out.value
         confirmed: Awaitable[object] = await self._producer.send(out.topic, value, out.key, headers=list(out.headers))
         return confirmed
-
-
-def count(outcome: Outcome) -> None:
-    """Counts a confirmed outcome."""
-    if isinstance(outcome, Verdict):
-        metrics.VERDICTS.labels(outcome.label.value).inc()
-    else:
-        metrics.DEAD_LETTERS.labels(outcome.error_type).inc()
 
 
 def _smaller(outcome: Outcome, record: Record) -> Outcome:

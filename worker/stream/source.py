@@ -21,6 +21,7 @@ _NOWHERE = TopicPartition("__nowhere__", 0)
 _POLL_MS = 200
 _POSITION_SECONDS = 0.2
 _MAX_POLL_SECONDS = 300.0  # between two polls, or the group gives our partitions away
+_ENDS_SECONDS = 5.0
 COMMIT_SECONDS = 5.0  # for the coordinator to answer
 _SEARCH_SECONDS = 120.0  # then at full speed again: what has become unreadable to nobody need not be found
 _IDLE_SECONDS = 0.02
@@ -205,6 +206,15 @@ class Source:
             log.warning("commit refused; the records come again", cause=str(error))
             return False
         return True
+
+    async def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where these partitions end now; empty where the brokers do not say so in time."""
+        try:
+            async with asyncio.timeout(_ENDS_SECONDS):
+                ends: dict[TopicPartition, int] = await self._consumer.end_offsets(list(partitions))
+                return ends
+        except (KafkaError, TimeoutError):
+            return {}
 
     def topic_exists(self) -> bool:
         """Whether the cluster's metadata knows the input topic."""

@@ -1,0 +1,82 @@
+"""What came out, by label, category and tenant; senders choose the tenant's name and must not choose the labels."""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from worker.contract.dead_letter import DeadLetter
+from worker.contract.verdict import Coverage, Label, PolicyRef, Scores, Source, Verdict
+from worker.observability import metrics
+from worker.stream.outcome_counts import OutcomeCounts
+
+
+def verdict(**fields: Any) -> Verdict:
+    plain: dict[str, Any] = {
+        "verdict_id": uuid.uuid4(),
+        "event_id": "e",
+        "conversation_id": "c",
+        "label": Label.SAFE,
+        "reasons": (),
+        "judged_role": "user",
+        "scores": Scores(),
+        "policy": PolicyRef(name="default", hash="0"),
+        "models": (),
+        "coverage": Coverage(),
+        "source": Source(topic="t", partition=0, offset=0),
+        "decided_at": datetime.now(UTC),
+        "latency_ms": 1.0,
+    }
+    return Verdict(**{**plain, **fields})
+
+
+def value(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def series() -> set[tuple[str, ...]]:
+    """Label values of the tenants' metric."""
+    (family,) = metrics.TENANT_VERDICTS.collect()
+    return {tuple(sample.labels.values()) for sample in family.samples}
+
+
+def test_ten_thousand_tenants_of_an_attacker_are_one() -> None:
+    counts = OutcomeCounts(["acme"])
+    before, others = series(), value("moderation_tenant_verdicts_total", tenant="other", label="unsafe")
+    one = verdict(label=Label.UNSAFE)
+    for number in range(10_000):
+        counts.confirmed(one.model_copy(update={"tenant": f"tenant-{number}"}), 0.0, 0.0)
+    assert series() == before
+    assert value("moderation_tenant_verdicts_total", tenant="other", label="unsafe") == others + 10_000
+
+
+@pytest.mark.parametrize(("tenant", "shown"), [("globex", "globex"), (None, "none"), ("initech", "other")])
+def test_verdicts_are_counted_by_label_and_tenant(tenant: str | None, shown: str) -> None:
+    counts = OutcomeCounts(["globex"])
+    labels = [value("moderation_verdicts_total", label=label.value) for label in Label]
+    mine = value("moderation_tenant_verdicts_total", tenant=shown, label="review")
+    counts.confirmed(verdict(tenant=tenant, label=Label.REVIEW), 0.0, 0.0)
+    now = [value("moderation_verdicts_total", label=label.value) for label in Label]
+    assert [after - before for after, before in zip(now, labels, strict=True)] == [0, 1, 0]
+    assert value("moderation_tenant_verdicts_total", tenant=shown, label="review") == mine + 1
+
+
+def test_categories_attacks_and_dead_letters_are_counted() -> None:
+    counts = OutcomeCounts([])
+    names: list[tuple[str, dict[str, str]]]
+    names = [("moderation_violations_total", {"category": "S9"}), ("moderation_violations_total", {"category": "S1"})]
+    names += [("moderation_prompt_attacks_total", {}), ("moderation_dead_letters_total", {"cause": "invalid_json"})]
+    before = [value(name, **labels) for name, labels in names]
+    counts.confirmed(verdict(label=Label.UNSAFE, violated_categories=("S9", "S1"), prompt_attack=True), 0.0, 0.0)
+    counts.confirmed(DeadLetter(None, b"", [], "invalid_json"), 0.0, 0.0)
+    assert [value(name, **labels) for name, labels in names] == [each + 1 for each in before]
+
+
+def test_the_times_of_an_event_are_told_apart() -> None:
+    counts = OutcomeCounts([], clock=lambda: 107.0)
+    names = ("moderation_stage_seconds_sum", {"stage": "publish"}), ("moderation_end_to_end_seconds_sum", {})
+    before = [value(name, **labels) for name, labels in names]
+    counts.confirmed(verdict(), arrived=100.0, decided=105.0)
+    assert [value(name, **labels) - b for (name, labels), b in zip(names, before, strict=True)] == [2.0, 7.0]

@@ -1,0 +1,43 @@
+"""What came out: the outcomes that the broker confirmed, by label, category and tenant."""
+
+import time
+from collections.abc import Callable, Iterable
+
+from worker.contract.verdict import Label, Verdict
+from worker.observability import metrics
+from worker.observability.light_metrics import Count
+from worker.stream.publisher import Outcome
+
+_PUBLISH_SECONDS = metrics.STAGE.labels("publish")
+_END_TO_END_SECONDS = metrics.END_TO_END.labels()
+
+
+class OutcomeCounts:
+    """Counts confirmed outcomes. Senders choose the tenant, so that only names given here are told apart."""
+
+    def __init__(self, tenants: Iterable[str], clock: Callable[[], float] = time.monotonic) -> None:
+        """`tenants`: the names that metrics may hold; all others are `other`."""
+        self._clock = clock
+        self._by_label = {label: metrics.VERDICTS.labels(label.value) for label in Label}
+        self._of_others = self._of("other")
+        self._by_tenant: dict[str | None, dict[Label, Count]] = {tenant: self._of(tenant) for tenant in tenants}
+        self._by_tenant[None] = self._of("none")
+
+    @staticmethod
+    def _of(tenant: str) -> dict[Label, Count]:
+        return {label: metrics.TENANT_VERDICTS.labels(tenant, label.value) for label in Label}
+
+    def confirmed(self, outcome: Outcome, arrived: float, decided: float) -> None:
+        """The broker has this outcome of an event that arrived, and was decided, at these times of `clock`."""
+        now = self._clock()
+        _PUBLISH_SECONDS.observe(now - decided)
+        _END_TO_END_SECONDS.observe(now - arrived)
+        if not isinstance(outcome, Verdict):
+            metrics.DEAD_LETTERS.labels(outcome.error_type).inc()
+            return
+        self._by_label[outcome.label].inc()
+        self._by_tenant.get(outcome.tenant, self._of_others)[outcome.label].inc()
+        for category in outcome.violated_categories:
+            metrics.VIOLATIONS.labels(category).inc()
+        if outcome.prompt_attack:
+            metrics.PROMPT_ATTACKS.inc()
