@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup demo test chaos storm soak fuzz fidelity lint format schemas bench lock clean
+.PHONY: help setup demo test chaos storm soak fuzz fidelity chart lint format schemas bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -46,6 +46,10 @@ RECORDS ?= 10000
 fuzz: $(INSTALLED) ## Fuzzed records, each with exactly one outcome (RECORDS=10000 SEED=1)
 	$(BIN)/python -m pytest tests/fuzz --fuzz-records=$(RECORDS) --fuzz-seed=$(SEED)
 
+chart: $(INSTALLED) ## Image, compose file, chart, alerts: linters, schemas, tests (fetches helm, promtool ... into .tools/)
+	$(BIN)/python -m deploy.tools
+	$(BIN)/python -m pytest tests/deploy $(TEST)
+
 lint: $(INSTALLED) ## ruff, mypy --strict, import floors
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,8 +60,10 @@ format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schemas: $(INSTALLED) ## Generate schemas/ from the contract
+schemas: $(INSTALLED) ## Generate what is generated: schemas/, docs, the chart's schema, the dashboard
 	$(BIN)/moderation-worker schemas
+	$(BIN)/python -m deploy.values_schema
+	$(BIN)/python -m deploy.dashboard
 
 bench: $(INSTALLED) ## Measure this machine: the guard engine and the stream, each against what it replaces
 	$(BIN)/moderation-worker bench guards
@@ -69,5 +75,5 @@ lock: $(INSTALLED) ## Compile requirements.lock from pyproject.toml
 		--no-emit-index-url --no-header --quiet --output-file requirements.lock
 
 clean: ## Remove everything that was made
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,7 +10,7 @@ import pytest
 
 from worker.local.kafka import KafkaUnavailable, LocalKafka, local_kafka
 
-RANKS = ("models", "gpu", "kafka")
+RANKS = ("chart", "models", "gpu", "kafka")
 """Markers from quick to slow; tests without any of them come first of all."""
 
 

@@ -156,7 +156,7 @@ ANY_ACL = AclBindingFilter(
 
 
 def needed(user: str, rig: Rig) -> list[AclBinding]:
-    """The rights of a worker: no more than docs/operation.md says."""
+    """The rights of a worker: no more than docs/operations.md says."""
     wanted = [
         (ResourceType.TOPIC, rig.input_topic, AclOperation.READ),
         (ResourceType.GROUP, rig.group, AclOperation.READ),

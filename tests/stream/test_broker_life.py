@@ -99,7 +99,7 @@ async def test_a_frozen_broker_and_what_the_probes_say_meanwhile(broker: JvmBrok
             committed_at = await asyncio.to_thread(metric, worker, COMMITTED_AT)
             try:
                 assert (await asyncio.to_thread(probe, worker, "/healthz"))[0] == 200
-                # Work in flight and nothing finished for stuck_after_seconds: red, as docs/operation.md has it.
+                # Work in flight and nothing finished for stuck_after_seconds: red, as docs/operations.md has it.
                 await until(lambda: probe(worker, "/healthz")[0] == 503, 60)
                 _, body = await asyncio.to_thread(probe, worker, "/healthz")
                 assert "events in flight and none finished for" in body["why"]
