@@ -51,6 +51,7 @@ async def test_a_missing_topic_is_named(rig: Rig) -> None:
     assert "topics create" in error
 
 
+@pytest.mark.chaos
 async def test_bench_stream_measures_both_sides(rig: Rig) -> None:
     code, found, error = command(
         rig, "bench", "stream", "--events", "20000", "--rounds", "1", "--bootstrap", rig.bootstrap

@@ -9,6 +9,7 @@ from worker.observability import metrics
 from worker.stream.progress import Progress
 
 _SECONDS = 5.0  # between two questions to the brokers, one request a broker
+_AT_FIRST_SECONDS = 0.5  # until there is something to tell
 
 Ends = Callable[[Iterable[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]]
 
@@ -29,7 +30,7 @@ class Lag:
         """Tells the lag every few seconds."""
         while True:
             await self.now()
-            await asyncio.sleep(_SECONDS)
+            await asyncio.sleep(_SECONDS if self._shown else _AT_FIRST_SECONDS)
 
     async def now(self) -> None:
         """Tells the lag."""
