@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 import orjson
+import pytest
 
 from tests.stream.rig import Outcomes, Rig, chat_event, metric, until
 from worker.exit_codes import ExitCode
@@ -66,6 +67,7 @@ async def test_a_guard_that_breaks_for_a_while_costs_reviews_and_nothing_else(ri
     assert (told(worker, "guard_breaker_open"), told(worker, "guard_breaker_closed")) == (1, 1)
 
 
+@pytest.mark.chaos
 async def test_a_worker_that_is_to_stop_for_it_leaves_the_rest_in_kafka(rig: Rig) -> None:
     broken = rig.folder / "broken"
     broken.touch()

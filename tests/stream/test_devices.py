@@ -6,6 +6,7 @@ import signal
 from typing import Any
 
 import orjson
+import pytest
 
 from tests.stream.rig import Rig, chat_event, metric, probe, until
 from worker.exit_codes import ExitCode
@@ -21,6 +22,7 @@ def lines(crew: WorkerProcess, event: str) -> list[dict[str, Any]]:
     return [line for line in read if line["event"] == event]
 
 
+@pytest.mark.chaos
 async def test_one_that_is_killed_under_load_is_started_again_and_nothing_is_lost(rig: Rig) -> None:
     async with rig.outcomes() as outcomes:
         with rig.worker("crew", CREW, **SETTINGS) as crew:

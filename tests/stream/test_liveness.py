@@ -3,6 +3,7 @@
 import asyncio
 import signal
 
+import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from tests.stream.rig import Rig, chat_event, metric, probe, until
@@ -22,6 +23,7 @@ async def members(rig: Rig) -> int:
         await admin.close()
 
 
+@pytest.mark.chaos
 async def test_a_blocked_event_loop_is_seen_while_the_group_still_counts_the_worker(rig: Rig) -> None:
     block = rig.folder / "blocked"
     with rig.worker("worker", FAKE_BLOCKED_WHILE=block, session_timeout_seconds=SESSION_SECONDS) as worker:

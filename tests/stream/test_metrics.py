@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.stream.rig import Rig, chat_event, until
@@ -115,6 +116,7 @@ def _check_the_end(last: Scrape) -> None:
         assert value(last, f"moderation_{idle}") == 0
 
 
+@pytest.mark.chaos
 async def test_a_partition_has_one_owner_who_tells_its_lag(rig: Rig) -> None:
     def told(worker: WorkerProcess) -> set[str]:
         return set(of(scraped(worker), "moderation_consumer_lag"))

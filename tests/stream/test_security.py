@@ -69,6 +69,7 @@ async def test_events_are_judged_over_a_secure_connection(secure: SecureKafka, o
     assert errors(worker) == []
 
 
+@pytest.mark.chaos
 async def test_the_worker_lives_on_when_its_tokens_expire(secure: SecureKafka, own: Rig) -> None:
     """The broker ends sessions after SESSION_SECONDS; aiokafka connects anew, with a new token from the endpoint."""
     secure.allow("worker", own)

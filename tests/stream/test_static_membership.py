@@ -21,6 +21,7 @@ async def _spread(*workers: WorkerProcess) -> None:
         await until(lambda worker=worker: metric(worker, "moderation_partitions_assigned") == 4 / len(workers))
 
 
+@pytest.mark.chaos
 async def test_a_restart_within_the_session_disturbs_nobody(rig: Rig) -> None:
     settings = {"session_timeout_seconds": 60}
     with rig.worker("stays", group_instance_id="a", **settings) as stays:

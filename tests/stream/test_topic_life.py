@@ -30,6 +30,7 @@ async def _create(rig: Rig, topic: str) -> None:
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.chaos
 async def test_an_input_topic_that_goes_ends_the_worker_with_a_line_that_says_so(rig: Rig) -> None:
     with rig.worker("left alone", input_gone_seconds=3) as worker:
         await rig.ready(worker)
