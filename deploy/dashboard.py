@@ -1,11 +1,11 @@
 """Generates the Grafana dashboard: are we behind, are we slow, are we wrong, what changed."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from deploy.dashboard_panels import ROWS, Panel
+from deploy.generated import write_or_check
 
 TARGET = Path(__file__).resolve().parent.parent / "helm/moderation-worker/files/dashboard.json"
 
@@ -88,12 +88,7 @@ def _alerts() -> dict[str, Any]:
 
 def main() -> None:
     """Writes the dashboard; with --check, fails where it differs."""
-    text = json.dumps(dashboard(), indent=1, ensure_ascii=False) + "\n"
-    if "--check" in sys.argv[1:]:
-        if not TARGET.exists() or TARGET.read_text(encoding="utf-8") != text:
-            sys.exit(f"{TARGET.name} differs from what is generated: run `make schemas`")
-    else:
-        TARGET.write_text(text, encoding="utf-8")
+    write_or_check(TARGET, json.dumps(dashboard(), indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ secret ones.
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+from deploy.generated import write_or_check
 from worker.settings import Settings
 
 CHART = Path(__file__).resolve().parent.parent / "helm/moderation-worker"
@@ -199,12 +199,7 @@ def _setting(schema: Schema) -> Schema:
 
 def main() -> None:
     """Writes the schema; with --check, fails where it differs."""
-    text = json.dumps(values_schema(), indent=2, ensure_ascii=False) + "\n"
-    if "--check" in sys.argv[1:]:
-        if not TARGET.exists() or TARGET.read_text(encoding="utf-8") != text:
-            sys.exit(f"{TARGET.name} differs from what is generated: run `make schemas`")
-    else:
-        TARGET.write_text(text, encoding="utf-8")
+    write_or_check(TARGET, json.dumps(values_schema(), indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

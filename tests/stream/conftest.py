@@ -1,16 +1,27 @@
 """The rig of stream tests as a fixture."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.stream.dead_letter_desk import Desk
 from tests.stream.rig import Rig
-from worker.local.kafka import LocalKafka
+from worker.local.jvm_broker import JvmBroker
+from worker.local.kafka import KafkaUnavailable, LocalKafka
 
 OUTPUTS = ("safe_topic", "unsafe_topic", "review_topic", "dead_letter_topic")
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[JvmBroker]:
+    """A broker to be harmed. Whoever ends it starts it again."""
+    try:
+        with JvmBroker() as running:
+            yield running
+    except KafkaUnavailable as cause:
+        pytest.fail(f"{cause}\nLeave these tests out: -m 'not kafka'", pytrace=False)
 
 
 @pytest.fixture

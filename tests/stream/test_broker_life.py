@@ -1,7 +1,6 @@
 """A broker that dies, comes back, freezes: nothing is lost, and the worker goes on as the same process."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -10,7 +9,6 @@ import pytest
 from tests.stream.rig import Outcomes, Rig, chat_event, metric, new_rig, probe, until
 from worker.exit_codes import ExitCode
 from worker.local.jvm_broker import JvmBroker
-from worker.local.kafka import KafkaUnavailable
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
@@ -18,16 +16,6 @@ EVENTS = 2000
 # About 500 events a second, so that there is a middle to be hit.
 SLOW = {"FAKE_DELAY": "0.1", "llama_guard_batch_tokens": 256, "max_in_flight_events": 200}
 COMMITTED_AT = "moderation_last_commit_timestamp_seconds"
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[JvmBroker]:
-    """A broker to be harmed; it runs again at the end of each test."""
-    try:
-        with JvmBroker() as broker:
-            yield broker
-    except KafkaUnavailable as cause:
-        pytest.skip(f"needs a broker of its own: {cause}")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The broker goes away for a while: the worker says so in a few lines and goes on when it is back."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,18 +8,8 @@ import pytest
 from tests.stream.rig import chat_event, metric, new_rig, until
 from worker.exit_codes import ExitCode
 from worker.local.jvm_broker import JvmBroker
-from worker.local.kafka import KafkaUnavailable
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
-
-
-@pytest.fixture
-def broker() -> Iterator[JvmBroker]:
-    try:
-        with JvmBroker() as running:
-            yield running
-    except KafkaUnavailable as cause:
-        pytest.skip(f"needs a JVM: {cause}")
 
 
 def test_a_broker_that_is_away_for_a_while_costs_few_lines_and_no_event(broker: JvmBroker, tmp_path: Path) -> None:
