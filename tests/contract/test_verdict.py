@@ -15,6 +15,7 @@ from worker.contract.chat_event import ChatEvent, read_chat_event
 from worker.contract.headers import verdict_headers
 from worker.contract.schemas import schemas
 from worker.contract.verdict import (
+    VERDICT,
     Coverage,
     Label,
     ModelRef,
@@ -23,6 +24,7 @@ from worker.contract.verdict import (
     Scores,
     Source,
     Verdict,
+    spelled_id_of,
     verdict_id_of,
 )
 
@@ -38,7 +40,7 @@ def validator(name: str) -> Draft202012Validator:
 
 def verdict(**changes: Any) -> Verdict:
     fields: dict[str, Any] = {
-        "verdict_id": verdict_id_of("chat.events", 3, 812, 1_700_000_000_000),
+        "verdict_id": spelled_id_of("chat.events", 3, 812, 1_700_000_000_000),
         "event_id": "m-1",
         "conversation_id": "c-1",
         "label": Label.UNSAFE,
@@ -68,6 +70,7 @@ def verdict(**changes: Any) -> Verdict:
 )
 def test_ids_never_change_between_releases(place: tuple[str, int, int, int], expected: str) -> None:
     assert verdict_id_of(*place) == UUID(expected)
+    assert spelled_id_of(*place) == expected
 
 
 def test_every_coordinate_is_in_the_id() -> None:
@@ -85,6 +88,7 @@ def test_every_coordinate_is_in_the_id() -> None:
 def test_the_json_is_as_the_schema_says() -> None:
     document = json.loads(verdict().to_json())
     validator("verdict.schema.json").validate(document)
+    assert VERDICT.validate_python(document) == verdict()
     assert document["label"] == "unsafe"
     assert document["violated_categories"] == ["S9", "S1"]
     assert document["decided_at"] == "2026-05-01T12:00:00.250000Z"
@@ -135,13 +139,13 @@ def test_the_deepest_event_that_is_read_can_be_echoed() -> None:
 @pytest.mark.parametrize("wrong", [{"violated_categories": ("S15",)}, {"violated_categories": ("s1",)}])
 def test_a_category_key_outside_of_the_taxonomy_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="violated_categories"):
-        verdict(**wrong)
+        VERDICT.validate_json(verdict(**wrong).to_json())
 
 
 @pytest.mark.parametrize("score", [-0.1, 1.1, float("nan")])
 def test_a_score_is_a_probability(score: float) -> None:
     with pytest.raises(ValueError, match="unsafe"):
-        Scores(unsafe=score)
+        VERDICT.validate_python({**vars(verdict()), "scores": {"unsafe": score}})
 
 
 # -- headers
@@ -152,7 +156,7 @@ def test_the_headers_are_cloudevents_in_binary_mode() -> None:
     assert headers == {
         "content-type": b"application/json",
         "ce_specversion": b"1.0",
-        "ce_id": str(verdict().verdict_id).encode(),
+        "ce_id": verdict().verdict_id.encode(),
         "ce_source": b"/moderation-worker/chat.events",
         "ce_type": b"moderation.verdict.v1",
         "ce_subject": b"m-1",

@@ -18,7 +18,7 @@ from worker.contract.chat_event import read_chat_event
 from worker.contract.errors import Unjudgeable
 from worker.contract.record import header
 from worker.contract.stored_letter import StoredLetter
-from worker.contract.verdict import Verdict
+from worker.contract.verdict import VERDICT
 from worker.exit_codes import ExitCode
 from worker.policy.store import PolicyStore
 
@@ -92,9 +92,10 @@ def _check(outcomes: Outcomes, sent: dict[object, Fuzzed]) -> None:
     """Each outcome is whole, and fits its record."""
     for kind in ("safe", "unsafe", "review"):
         for record in outcomes.of(kind):
-            verdict = Verdict.model_validate_json(record.value)
-            assert (verdict.verdict_id, verdict.label) == (outcomes.id_of(record), kind)
-            assert record.key == sent[verdict.verdict_id].key
+            verdict = VERDICT.validate_json(record.value)
+            name = outcomes.id_of(record)
+            assert (verdict.verdict_id, verdict.label) == (str(name), kind)
+            assert record.key == sent[name].key
     for record in outcomes.of("dead_letter"):
         letter, original = StoredLetter.of(record), sent[outcomes.id_of(record)]
         assert letter is not None and letter.told.error_type != "prepare_failed"

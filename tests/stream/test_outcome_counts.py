@@ -1,21 +1,27 @@
 """What came out, by label, category and tenant; senders choose the tenant's name and must not choose the labels."""
 
+import re
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 
+import worker
 from worker.contract.dead_letter import DeadLetter
+from worker.contract.errors import CAUSES
 from worker.contract.verdict import Coverage, Label, PolicyRef, Scores, Source, Verdict
 from worker.observability import metrics
+from worker.policy.taxonomy import CATEGORY_KEYS
 from worker.stream.outcome_counts import OutcomeCounts
 
 
 def verdict(**fields: Any) -> Verdict:
     plain: dict[str, Any] = {
-        "verdict_id": uuid.uuid4(),
+        "verdict_id": str(uuid.uuid4()),
         "event_id": "e",
         "conversation_id": "c",
         "label": Label.SAFE,
@@ -47,7 +53,7 @@ def test_ten_thousand_tenants_of_an_attacker_are_one() -> None:
     before, others = series(), value("moderation_tenant_verdicts_total", tenant="other", label="unsafe")
     one = verdict(label=Label.UNSAFE)
     for number in range(10_000):
-        counts.confirmed(one.model_copy(update={"tenant": f"tenant-{number}"}), 0.0, 0.0)
+        counts.confirmed(replace(one, tenant=f"tenant-{number}"), 0.0, 0.0)
     assert series() == before
     assert value("moderation_tenant_verdicts_total", tenant="other", label="unsafe") == others + 10_000
 
@@ -72,6 +78,23 @@ def test_categories_attacks_and_dead_letters_are_counted() -> None:
     counts.confirmed(verdict(label=Label.UNSAFE, violated_categories=("S9", "S1"), prompt_attack=True), 0.0, 0.0)
     counts.confirmed(DeadLetter(None, b"", [], "invalid_json"), 0.0, 0.0)
     assert [value(name, **labels) for name, labels in names] == [each + 1 for each in before]
+
+
+def test_what_never_came_is_there_at_0() -> None:
+    """Else an alert on the increase would not see the first one."""
+    OutcomeCounts([])
+    told = {sample.labels["category"] for family in metrics.VIOLATIONS.collect() for sample in family.samples}
+    assert told >= set(CATEGORY_KEYS)
+    told = {sample.labels["cause"] for family in metrics.DEAD_LETTERS.collect() for sample in family.samples}
+    assert told >= set(CAUSES)
+
+
+def test_every_cause_of_the_code_is_known() -> None:
+    package = Path(worker.__file__).parent
+    code = "".join(path.read_text(encoding="utf-8") for path in sorted(package.rglob("*.py")))
+    given = set(re.findall(r'(?:Unjudgeable|_refuse)\(\s*"(\w+)"', code))
+    assert len(given) > 10
+    assert given | {"not_json"} == set(CAUSES)  # that one is chosen beside its call
 
 
 def test_the_times_of_an_event_are_told_apart() -> None:

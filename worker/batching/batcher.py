@@ -6,10 +6,9 @@ more tokens a second, and whoever is in it waits less.
 Pure: it takes the time as an argument and knows neither Kafka, torch nor asyncio.
 """
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
-from operator import attrgetter
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from worker.batching.token_budget import TokenBudget
 
@@ -31,11 +30,12 @@ class Queued(Protocol):
 T = TypeVar("T", bound=Queued)
 
 
-class _Entry(Generic[T]):
-    __slots__ = ("item", "number", "tokens")
+class _Entry(NamedTuple, Generic[T]):
+    """Sorts by length, then by age: no two have the same number."""
 
-    def __init__(self, item: T, number: int) -> None:
-        self.item, self.number, self.tokens = item, number, item.tokens
+    tokens: int
+    number: int
+    item: T
 
 
 class Batcher(Generic[T]):
@@ -55,11 +55,12 @@ class Batcher(Generic[T]):
 
     def add(self, item: T) -> None:
         """Queues an item."""
-        entry = _Entry(item, self._next_number)
-        self._next_number += 1
-        self._by_age[entry.number] = entry
-        insort(self._by_length, entry, key=attrgetter("tokens"))
-        self._tokens += entry.tokens
+        number, tokens = self._next_number, item.tokens
+        entry = _Entry(tokens, number, item)
+        self._next_number = number + 1
+        self._by_age[number] = entry
+        insort(self._by_length, entry)
+        self._tokens += tokens
 
     @property
     def full(self) -> bool:
@@ -82,7 +83,7 @@ class Batcher(Generic[T]):
         if not self._by_age:
             return ()
         oldest = next(iter(self._by_age.values()))
-        low, high = self._chosen(self._by_length.index(oldest))
+        low, high = self._chosen(bisect_left(self._by_length, oldest))
         chosen = self._by_length[low:high]
         del self._by_length[low:high]
         for entry in chosen:

@@ -4,6 +4,7 @@ import statistics
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import cycle
 
@@ -44,7 +45,7 @@ def _an_events_writes() -> Callable[[], None]:
     stages = [metrics.STAGE.labels(name) for name in ("queue", "prepare", "guard")]
     miss = metrics.VERDICT_CACHE_LOOKUPS.labels("miss")
     safe = Verdict(
-        verdict_id=uuid.uuid4(),
+        verdict_id=str(uuid.UUID(int=0)),
         event_id="e",
         conversation_id="c",
         tenant="tenant-25",
@@ -60,7 +61,7 @@ def _an_events_writes() -> Callable[[], None]:
         latency_ms=1.0,
     )
 
-    unsafe = safe.model_copy(update={"label": Label.UNSAFE, "violated_categories": ("S9",)})
+    unsafe = replace(safe, label=Label.UNSAFE, violated_categories=("S9",))
     verdicts = cycle([unsafe, *[safe] * 9])
 
     def event() -> None:

@@ -4,10 +4,11 @@ import re
 from datetime import datetime
 from typing import Annotated, Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from worker.contract.record import Headers, header
-from worker.contract.verdict import Verdict
+from worker.contract.verdict import UTC_TIMES, Label, Verdict
 
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -18,6 +19,7 @@ _ALWAYS: KafkaHeaders = [
     ("ce_specversion", b"1.0"),
     ("ce_type", b"moderation.verdict.v1"),
 ]
+_LABELS = {label: ("moderation-label", label.value.encode()) for label in Label}
 DecimalText = Annotated[str, Field(pattern=r"^-?\d+$")]  # a header is text
 
 
@@ -60,14 +62,13 @@ def verdict_headers(verdict: Verdict, of_record: Headers) -> KafkaHeaders:
 
     Written out, because this runs for every event: a model built and dumped costs as much as the verdict itself.
     """
-    time = verdict.decided_at.isoformat()
     headers = [
         *_ALWAYS,
-        ("ce_id", str(verdict.verdict_id).encode()),
+        ("ce_id", verdict.verdict_id.encode()),
         ("ce_source", b"/moderation-worker/" + verdict.source.topic.encode()),
         ("ce_subject", verdict.event_id.encode("utf-8", "replace")),
-        ("ce_time", (time[:-6] + "Z" if time.endswith("+00:00") else time).encode()),
-        ("moderation-label", verdict.label.value.encode()),
+        ("ce_time", orjson.dumps(verdict.decided_at, option=UTC_TIMES)[1:-1]),
+        _LABELS[verdict.label],
         ("moderation-categories", ",".join(verdict.violated_categories).encode()),
     ]
     traceparent = header(of_record, "traceparent") if of_record else None

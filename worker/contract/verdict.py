@@ -2,15 +2,17 @@
 
 import hashlib
 import uuid
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from worker.contract.chat_event import ChatEvent
 
+VerdictId = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
 CategoryKey = Annotated[str, Field(pattern=r"^S([1-9]|1[0-4])$")]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -18,7 +20,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 VERDICT_NAMESPACE = uuid.UUID("6f6b7b0c-3f0e-5d0a-9f57-1f1d5a6c2e11")
 _NAMESPACE = VERDICT_NAMESPACE.bytes
 
-_UTC = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC  # the schema wants an offset
+UTC_TIMES = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC  # the schema wants an offset
 
 
 class Label(StrEnum):
@@ -35,7 +37,11 @@ class Reason(StrEnum):
     LLAMA_GUARD = "llama_guard"  # Llama Guard found a violated category
     PROMPT_GUARD = "prompt_guard"  # Prompt Guard found a prompt attack
     AMBIGUOUS = "ambiguous"  # a score lies in the policy's review band
+    IMAGE_REVIEW = "image_review"  # the message has an image, and the policy sends those to review
     EXCLUDED_ONLY = "excluded_only"  # only categories that the policy excludes were found
+    IGNORED_ONLY = "ignored_only"  # only categories that the policy ignores were found; they are reported
+    ROLE_NOT_JUDGED = "role_not_judged"  # the policy does not judge who spoke last: no guard was asked
+    IMAGES_IGNORED = "images_ignored"  # the message has images that nobody looked at, as the policy says
     INCOMPLETE_COVERAGE = "incomplete_coverage"  # part of the content could not be judged
     UNPARSEABLE = "unparseable"  # a guard's answer is not of its grammar
     TOO_LARGE = "too_large"  # the check alone does not fit the device's memory
@@ -43,23 +49,30 @@ class Reason(StrEnum):
     GUARD_UNAVAILABLE = "guard_unavailable"  # a guard is down, and was not asked
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+# A verdict and its parts are plain dataclasses, not pydantic models: one is made for every event, from values that need no
+# check, at a third of a model's cost. pydantic makes their schema and reads them, by VERDICT.
+_DOCSTRINGS = ConfigDict(use_attribute_docstrings=True)
 
 
-class Scores(_Model):
+@dataclass
+class Scores:
     """Probabilities between 0 and 1."""
+
+    __pydantic_config__ = _DOCSTRINGS
 
     unsafe: Probability | None = None
     """P(unsafe) of Llama Guard: its highest over all windows; null where it gave no score."""
     prompt_attack: Probability | None = None
     """P(prompt attack) of Prompt Guard: its highest over all windows; null where nothing was scanned."""
-    categories: dict[CategoryKey, Probability] = Field(default_factory=dict)
+    categories: dict[CategoryKey, Probability] = field(default_factory=dict)
     """P(first category given unsafe) for the violated categories."""
 
 
-class PolicyRef(_Model):
+@dataclass
+class PolicyRef:
     """The policy that was applied."""
+
+    __pydantic_config__ = _DOCSTRINGS
 
     name: str
     """The policy's name."""
@@ -67,8 +80,11 @@ class PolicyRef(_Model):
     """The first 16 hex digits of the SHA-256 of the policy's content."""
 
 
-class ModelRef(_Model):
+@dataclass
+class ModelRef:
     """A model that took part."""
+
+    __pydantic_config__ = _DOCSTRINGS
 
     id: str
     """Hub id or directory name."""
@@ -78,8 +94,11 @@ class ModelRef(_Model):
     """True for the tiny synthetic stand-ins: the verdict then says nothing about the content."""
 
 
-class Coverage(_Model):
+@dataclass
+class Coverage:
     """What was judged of the content."""
+
+    __pydantic_config__ = _DOCSTRINGS
 
     llama_guard_windows: int = 0
     """Prompts that Llama Guard judged."""
@@ -90,14 +109,17 @@ class Coverage(_Model):
     turns_dropped: int = 0
     """Oldest turns left out so that the last message fits."""
     complete: bool = True
-    """False: part of the last message was not judged (of an animation, all but its first frame); the label is then
-    `review` or `unsafe`."""
+    """False: part of what the policy wants judged of the last message was not judged (of an animation, all but its
+    first frame); the label is then `review` or `unsafe`."""
     delimiters_neutralised: int = 0
     """Imitations of the delimiters of Llama Guard's prompt that were broken in the judged text: a sign of an attack."""
 
 
-class Source(_Model):
+@dataclass
+class Source:
     """The record that this verdict answers."""
+
+    __pydantic_config__ = _DOCSTRINGS
 
     topic: str
     """The input topic."""
@@ -107,11 +129,11 @@ class Source(_Model):
     """The record's offset in its partition."""
 
 
-class Verdict(_Model):
+@dataclass(kw_only=True)
+class Verdict:
     """The answer to one chat event."""
 
-    model_config = ConfigDict(
-        frozen=True,
+    __pydantic_config__ = ConfigDict(
         use_attribute_docstrings=True,
         json_schema_extra={
             "examples": [
@@ -122,6 +144,8 @@ class Verdict(_Model):
                     "tenant": "acme",
                     "label": "unsafe",
                     "reasons": ["llama_guard"],
+                    "explanation": "unsafe: Llama Guard P(unsafe) 0.98 >= 0.5, S9 Indiscriminate Weapons 0.97 "
+                    "(policy default)",
                     "violated_categories": ["S9"],
                     "prompt_attack": False,
                     "judged_role": "user",
@@ -150,7 +174,7 @@ class Verdict(_Model):
         },
     )
 
-    verdict_id: uuid.UUID
+    verdict_id: VerdictId
     """uuid5 of the input record's topic, partition, offset and timestamp: the same after a redelivery. Dedupe by it."""
     event_id: str
     """The event's id, as the sender gave it."""
@@ -162,8 +186,11 @@ class Verdict(_Model):
     """The answer: where the verdict goes."""
     reasons: tuple[Reason, ...]
     """Why this label. Empty for a plain `safe`."""
+    explanation: str = ""
+    """The label and its reasons in one line for people, without any content. Its words may change; machines read
+    `reasons` and `scores`."""
     violated_categories: tuple[CategoryKey, ...] = ()
-    """The violated category keys of the policy, in the guard's order."""
+    """The violated category keys of the policy, in the guard's order; those that it ignores among them."""
     prompt_attack: bool = False
     """True where Prompt Guard's score reaches the policy's threshold."""
     judged_role: Literal["user", "assistant"]
@@ -185,22 +212,30 @@ class Verdict(_Model):
     cached: bool = False
     """True where the event was not judged itself: identical messages were, under the same policy and by the same
     models, before it or at the same moment. Never for review."""
-    metadata: dict[str, Any] = Field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
     """The event's metadata, as it came."""
     event: ChatEvent | None = None
     """The event itself, on review verdicts only and only by setting."""
 
     def to_json(self) -> bytes:
         """The record's value: UTF-8 JSON. Times without an offset are UTC."""
-        # A model's fields as they are, in their order: a dump by pydantic first would cost twice as much again.
-        return orjson.dumps(vars(self), default=_fields, option=_UTC)
+        return orjson.dumps(vars(self), default=_fields, option=UTC_TIMES)
+
+
+VERDICT: Final = TypeAdapter(Verdict)
 
 
 def verdict_id_of(topic: str, partition: int, offset: int, timestamp_ms: int) -> uuid.UUID:
     """The deterministic id of the verdict on an input record: uuid5 of `topic/partition/offset/timestamp_ms`."""
+    return uuid.UUID(spelled_id_of(topic, partition, offset, timestamp_ms))
+
+
+def spelled_id_of(topic: str, partition: int, offset: int, timestamp_ms: int) -> str:
+    """The same as text, as verdicts have it: at a quarter of the cost of uuid.uuid5."""
     name = f"{topic}/{partition}/{offset}/{timestamp_ms}".encode()
-    digest = hashlib.sha1(_NAMESPACE + name, usedforsecurity=False).digest()  # as uuid.uuid5, at half its cost
-    return uuid.UUID(bytes=digest[:16], version=5)
+    digits = hashlib.sha1(_NAMESPACE + name, usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
 
 def _fields(value: object) -> dict[str, Any]:

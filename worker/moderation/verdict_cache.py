@@ -1,11 +1,10 @@
 """Verdict cache: judgements by content key, the least recently used ones leave first. Pure: no clock, no Kafka."""
 
+import marshal
 import sys
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
-
-from pydantic import TypeAdapter
 
 from worker.contract.verdict import Coverage, Label, Reason
 from worker.guards.guard import Fault
@@ -19,7 +18,7 @@ _PLACE_BYTES: Final = 160
 _FAULTS: Final = frozenset(Reason(fault.value) for fault in Fault)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Judgement:
     """What follows from content, policy and models alone: all of a verdict that another event's verdict may share."""
 
@@ -33,14 +32,12 @@ class Judgement:
         return self.decision.label is not Label.REVIEW and _FAULTS.isdisjoint(self.decision.reasons)
 
 
-_FORM: Final = TypeAdapter(Judgement)
-
-
 class VerdictCache:
     """Reusable judgements, up to a number of bytes. Holds digests of contents, never contents.
 
-    Judgements are kept as JSON: that takes half of what their objects do, its size is known, and the garbage collector
-    need not look at hundreds of thousands of objects while events wait.
+    Judgements are kept as bytes: they take a quarter of what the objects do, their size is known, and the garbage
+    collector need not look at hundreds of thousands of objects while events wait. `marshal` writes them in a fifth of
+    the time that JSON would take; they never leave the process.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -60,13 +57,13 @@ class VerdictCache:
         if kept is None:
             return None
         self._judgements.move_to_end(key)
-        return _FORM.validate_json(kept)
+        return _loaded(kept)
 
     def put(self, key: bytes, judgement: Judgement) -> None:
         """Keeps a judgement; one that is not reusable, or larger than the whole cache, is not kept."""
         if not judgement.reusable:
             return
-        kept = _FORM.dump_json(judgement)
+        kept = _dumped(judgement)
         size = _bytes_of(key, kept)
         if size > self._most_bytes:
             return
@@ -76,6 +73,31 @@ class VerdictCache:
         self.bytes += size
         while self.bytes > self._most_bytes:
             self.bytes -= _bytes_of(*self._judgements.popitem(last=False))
+
+
+def _dumped(judgement: Judgement) -> bytes:
+    decision = judgement.decision
+    return marshal.dumps(
+        (
+            decision.label.value,
+            [reason.value for reason in decision.reasons],
+            decision.violated_categories,
+            decision.prompt_attack,
+            decision.unsafe_score,
+            decision.attack_score,
+            dict(decision.category_scores),
+            tuple(vars(judgement.coverage).values()),
+        )
+    )
+
+
+def _loaded(kept: bytes) -> Judgement:
+    label, reasons, categories, attack, unsafe_score, attack_score, scores, coverage = marshal.loads(  # noqa: S302  # our own bytes
+        kept
+    )
+    reasons = tuple(map(Reason, reasons))
+    decision = Decision(Label(label), reasons, categories, attack, unsafe_score, attack_score, scores)
+    return Judgement(decision, Coverage(*coverage))
 
 
 def _bytes_of(key: bytes, kept: bytes) -> int:

@@ -13,6 +13,11 @@ class Turn:
         self._left = False
         self._gone: asyncio.Future[None] | None = None  # only where somebody waits for it: most leave alone
 
+    @property
+    def must_wait(self) -> bool:
+        """Whether an earlier event of the key has not left yet."""
+        return self._before is not None and not self._before._left
+
     async def wait(self) -> None:
         """Returns when every earlier event of the key has left."""
         if self._before is not None and not self._before._left:

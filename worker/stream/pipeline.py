@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Collection, Iterable, Mapping
+from functools import partial
 
 import faust
 import structlog
@@ -17,7 +18,6 @@ from worker.exit_codes import ExitCode
 from worker.moderation.moderator import Moderator, Origin
 from worker.observability import metrics, tracing
 from worker.observability.health import Health, Phase
-from worker.policy.store import PolicyStore
 from worker.settings import Settings
 from worker.stream.commits import Commits
 from worker.stream.dead_letter_stop import DeadLetterStop
@@ -26,19 +26,22 @@ from worker.stream.isolation import Isolation
 from worker.stream.key_order import KeyOrder
 from worker.stream.lag import Lag
 from worker.stream.last_resort import CRASH_SECONDS, end_process_in
+from worker.stream.live_policies import LivePolicies
 from worker.stream.orderly_stop import OrderlyStop
 from worker.stream.outcome_counts import OutcomeCounts
 from worker.stream.progress import Progress
 from worker.stream.publisher import Outcome, Publisher
 from worker.stream.raw_records import RawRecord
 from worker.stream.source import COMMIT_SECONDS, Source, lost_after
-from worker.stream.spans import event_span, tell
+from worker.stream.spans import traced
 from worker.stream.start import LoadGuards, Started, start
-from worker.stream.work import Work
+from worker.stream.work import Work, Works
 
 log = structlog.get_logger(__name__)
 
-_STOP_WHILE_LOADING_SECONDS = 2.0  # nothing is in flight yet
+# Seconds until the process ends in any case, and its exit code then.
+_STOP_WHILE_LOADING = (2.0, ExitCode.OK)  # nothing is in flight yet
+_CRASH = (CRASH_SECONDS, ExitCode.CRASH)
 
 
 class Pipeline(faust.Service):  # type: ignore[misc]
@@ -68,30 +71,49 @@ class Pipeline(faust.Service):  # type: ignore[misc]
         """Whether the models are still on their way, on a thread that cannot be stopped."""
         return self._parts is None and self.failure is None
 
+    @property
+    def policy_names(self) -> frozenset[str]:
+        """The names of policies that metrics may tell apart; none before it has started."""
+        return frozenset() if self._parts is None else self._parts.policies.names
+
     # -- the story of one record --------------------------------------------------------------------------------------
 
     async def _handle(self, work: Work) -> None:
-        record = work.record
         outcome = await self._outcome_of(work)
         work.decided = time.monotonic()
         if not work.entry.started:  # it cost nothing: a dead letter, a cached verdict, one without the guards
-            await self._earlier_ones_started(work)
-        work.entry.started = True
-        await work.turn.wait()
+            await work.earlier_ones_started()
+            work.entry.started = True
+        if work.turn.must_wait:
+            await work.turn.wait()
         if self.failure is not None:
             return  # an earlier event of this key may not have left: nothing may overtake it
         if not work.entry.owner.live:
             metrics.STALE.inc()  # taken away while it was judged: the new owner publishes it
+            self._end(work)
             return
-        sent = await self._publisher.send(outcome, record)
+        work.handed_over = True
+        self._publisher.send(outcome, work.record, partial(self._settled, work))
         work.turn.leave()
-        await sent.confirmed
-        self._progress.done(work.entry)
-        self._confirmed(work, sent.outcome)
 
-    async def _traced(self, work: Work) -> None:
-        with event_span(work.record, self.settings.group):
-            await self._handle(work)
+    def _settled(self, work: Work, outcome: Outcome, error: BaseException | None) -> None:
+        """The broker has it, or it will not."""
+        try:
+            if error is None:
+                self._confirmed(work, outcome)
+        except Exception as cause:  # the event loop would only log it
+            error = cause
+        if error is not None:
+            self._broke(work, error)
+
+    def _confirmed(self, work: Work, outcome: Outcome) -> None:
+        self._progress.done(work.entry)
+        self._counts.confirmed(outcome, work.arrived, work.decided)
+        self._dead_letter_stop.confirmed(outcome)
+        self.health.finished()
+        if work.traced is not None:
+            work.traced.set_result(outcome)
+        self._end(work, answered=True)
 
     async def _outcome_of(self, work: Work) -> Outcome:
         try:
@@ -104,18 +126,6 @@ class Pipeline(faust.Service):  # type: ignore[misc]
         except Unjudgeable as cause:
             return DeadLetter.of(work.record, cause)
 
-    async def _earlier_ones_started(self, work: Work) -> None:
-        reached = asyncio.Event()
-        work.entry.when_all_before_started(reached.set)
-        await reached.wait()
-
-    def _confirmed(self, work: Work, outcome: Outcome) -> None:
-        self._counts.confirmed(outcome, work.arrived, work.decided)
-        if tracing.tracer is not None:
-            tell(outcome)
-        self._dead_letter_stop.confirmed(outcome)
-        self.health.finished()
-
     # -- life ---------------------------------------------------------------------------------------------------------
 
     async def on_start(self) -> None:
@@ -123,13 +133,14 @@ class Pipeline(faust.Service):  # type: ignore[misc]
         self._progress: Progress[TopicPartition] = Progress()
         self._key_order = KeyOrder(kept=self.settings.ordering == "key")
         self._in_flight = InFlight(self.settings.max_in_flight_events, self.settings.max_in_flight_bytes)
-        self._running: dict[asyncio.Task[None], Work] = {}
-        metrics.OLDEST_UNFINISHED.follow(self._oldest_unfinished)
+        self._works = Works()
+        metrics.OLDEST_UNFINISHED.follow(self._works.oldest)
         try:
             self._parts = await start(self.settings, self._load, self.orderly_stop.guard_down)
             self._moderator: Moderator = self._parts.moderator
-            self._policies: PolicyStore = self._parts.policies
-            self._counts = OutcomeCounts(self._policies.tenants[: self.settings.metrics_tenants])
+            self._policies: LivePolicies = self._parts.policies
+            self._counts = OutcomeCounts(())
+            self._policies.follow_tenants(self._counts.tell_apart)
             self._source: Source = self._parts.source
             self._publisher: Publisher = self._parts.publisher
             self._isolation: Isolation = self._parts.isolation
@@ -142,24 +153,18 @@ class Pipeline(faust.Service):  # type: ignore[misc]
             self.health.phase = Phase.FAILED
             raise
         interval, gone = self.settings.commit_interval_seconds, self.settings.input_gone_seconds
-        often = (self._commits.often(interval, gone), self._lag.often())
+        often = (self._commits.often(interval, gone), self._lag.often(), self._policies.often())
         self._tasks = [self.add_future(each) for each in (self._intake(), *often)]
 
     async def on_stop(self) -> None:
         """Takes nothing more, finishes what has started, commits, leaves the group."""
         if self._parts is None:
-            if self.loading:
-                end_process_in(_STOP_WHILE_LOADING_SECONDS, ExitCode.OK)
-            else:
-                end_process_in(CRASH_SECONDS, ExitCode.CRASH)
+            end_process_in(*(_STOP_WHILE_LOADING if self.loading else _CRASH))
             return
         self._isolation.end()
         failed = self.crashed or self.failure is not None  # mode marks every service when one of them crashes
         self.health.phase = Phase.FAILED if failed else Phase.DRAINING
-        if failed:
-            end_process_in(CRASH_SECONDS, ExitCode.CRASH)
-        else:
-            end_process_in(self.settings.drain_seconds, ExitCode.DRAIN_DEADLINE)
+        end_process_in(*(_CRASH if failed else (self.settings.drain_seconds, ExitCode.DRAIN_DEADLINE)))
         for task in self._tasks[:1]:  # the intake; the commits go on
             task.cancel()
         if not failed:
@@ -170,19 +175,20 @@ class Pipeline(faust.Service):  # type: ignore[misc]
         await self._source.stop()
         await self._publisher.stop()
         self._moderator.close()
-        log.info("stopped", failed=failed, unfinished=len(self._running))
+        log.info("stopped", failed=failed, unfinished=len(self._works))
 
     async def crash(self, reason: BaseException) -> None:
         """Something unexpected: the process ends, with or without the event loop's help."""
-        if self.failure is None:
-            self._fail(reason)
+        self._fail(reason)
         await super().crash(reason)
 
     def _fail(self, reason: BaseException) -> None:
+        if self.failure is not None:
+            return
         self.failure = reason
         self.health.phase = Phase.FAILED
         log.error("crashed", cause=f"{type(reason).__name__}: {reason}")
-        end_process_in(CRASH_SECONDS, ExitCode.CRASH)
+        end_process_in(*_CRASH)
 
     # -- intake -------------------------------------------------------------------------------------------------------
 
@@ -197,7 +203,6 @@ class Pipeline(faust.Service):  # type: ignore[misc]
 
     def _take(self, fetched: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
         arrived, sizes = time.monotonic(), []
-        handle = self._handle if tracing.tracer is None else self._traced
         for partition, records in fetched.items():
             for record in records:
                 entry = self._progress.take(partition, record.offset)
@@ -205,36 +210,47 @@ class Pipeline(faust.Service):  # type: ignore[misc]
                     continue
                 turn, case = self._key_order.enter(record.key), self._isolation.arrive(record)
                 work = Work(record, entry, turn, case, arrived)
-                task = asyncio.create_task(handle(work))
-                self._running[task] = work
-                task.add_done_callback(self._ended)
+                self._works.begin(work, self._run(work))
                 sizes.append(work.size)
         self._isolation.admit()  # none of them has begun yet
         self._in_flight.took(sizes)
         metrics.RECORDS.inc(len(sizes))
 
-    def _oldest_unfinished(self) -> float:
-        """Seconds since the oldest event in flight arrived. On the thread that serves /metrics."""
-        arrivals = [work.arrived for work in list(self._running.values())]
-        return time.monotonic() - min(arrivals) if arrivals else 0.0
+    async def _run(self, work: Work) -> None:
+        try:
+            await (self._handle(work) if tracing.tracer is None else traced(work, self._handle, self.settings.group))
+        except asyncio.CancelledError:
+            self._end(work)
+            raise
+        except BaseException as error:  # whatever it is, it ends the worker
+            self._broke(work, error)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        work = self._running.pop(task)
-        error = None if task.cancelled() else task.exception()
-        if task.cancelled():
-            metrics.DROPPED.inc()
-        elif error is not None and self.failure is None and not self._leaving_it(work):
+    def _broke(self, work: Work, error: BaseException) -> None:
+        """A record that has no outcome: the process ends, and it comes again."""
+        # Nobody's concern where it is another worker's by now, and we are stopping.
+        left = not work.entry.owner.live and self.health.phase is Phase.DRAINING
+        if self.failure is None and not left:
             if not isinstance(error, KafkaError):  # that is not the record's fault
                 self._isolation.keep()
             self._fail(error)  # at once: the key's next event must not overtake this one
             self._crashing = asyncio.ensure_future(super().crash(error))
+        self._end(work)
+
+    def _give_back(self, work: Work) -> None:
+        """Its next owner judges it."""
+        metrics.DROPPED.inc()
+        self._works.cancel(work)
+        self._end(work)
+
+    def _end(self, work: Work, *, answered: bool = False) -> None:
+        """Nothing more is done about it. May be called twice."""
+        if not self._works.end(work):
+            return
+        if work.traced is not None:
+            work.traced.cancel()
         work.turn.leave()
         self._in_flight.finished(work.size)
-        self._isolation.leave(work.case, answered=error is None and not task.cancelled())
-
-    def _leaving_it(self, work: Work) -> bool:
-        """Whether a failure of this work is nobody's concern: it is another worker's by now, and we are stopping."""
-        return not work.entry.owner.live and self.health.phase is Phase.DRAINING
+        self._isolation.leave(work.case, answered=answered)
 
     # -- rebalances ---------------------------------------------------------------------------------------------------
 
@@ -255,44 +271,35 @@ class Pipeline(faust.Service):  # type: ignore[misc]
         gone = [each for each in partitions if each in self._progress.owned]
         if self.health.phase is Phase.RUNNING:
             self.health.phase = Phase.REBALANCING
-        try:
-            if gone and self.failure is None:
-                metrics.REBALANCES.inc()
-                async with asyncio.timeout(self.settings.revoke_drain_seconds):
-                    await self._drain(gone)
-        except TimeoutError:
-            log.warning(
-                "started work was not finished before the partitions went; it comes again", partitions=len(gone)
-            )
-        except Exception as error:  # aiokafka would only log it
-            await self.crash(error)
-        await self._commit_and_forget(gone)
-
-    async def _commit_and_forget(self, gone: list[TopicPartition]) -> None:
-        try:
-            if gone and self.failure is None:
-                async with asyncio.timeout(COMMIT_SECONDS):
-                    await self._commits.now()
-        except TimeoutError:
-            log.warning("no answer to the commit before the partitions went; the records come again")
-        except Exception as error:  # aiokafka would only log it
-            await self.crash(error)
+        if gone and self.failure is None:
+            metrics.REBALANCES.inc()
+            late = "started work was not finished before the partitions went; it comes again"
+            await self._within(self.settings.revoke_drain_seconds, self._drain(gone), late)
+        if gone and self.failure is None:
+            late = "no answer to the commit before the partitions went; the records come again"
+            await self._within(COMMIT_SECONDS, self._commits.now(), late)
         self._progress.revoke(gone)
         self._count_partitions()
-        for task, work in self._running.items():
-            if not work.entry.owner.live:  # what was not finished in time: its new owner judges it
-                task.cancel()
+        for work in self._works:
+            if not work.entry.owner.live and not work.handed_over:  # it was not finished in time
+                self._give_back(work)
 
-    async def _drain(self, partitions: Iterable[TopicPartition]) -> None:
+    async def _within(self, seconds: float, doing: Awaitable[None], late: str) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await doing
+        except TimeoutError:
+            log.warning(late)
+        except Exception as error:  # aiokafka would only log it
+            await self.crash(error)
+
+    async def _drain(self, partitions: Collection[TopicPartition]) -> None:
         """Gives back what has not started of these partitions and waits for the rest. Ends early when something
         fails."""
         given_back = set(self._progress.to_give_back(partitions))
-        leaving, chosen = [], set(partitions)
-        for task, work in self._running.items():
-            if work.entry in given_back:
-                task.cancel()
-            if work.entry.owner.partition in chosen:
-                leaving.append(task)
+        for work in [each for each in self._works if each.entry in given_back]:
+            self._give_back(work)
+        leaving = [work for work in self._works if work.entry.owner.partition in partitions]
         while leaving and self.failure is None:
-            _, pending = await asyncio.wait(leaving, timeout=0.5)
-            leaving = list(pending)
+            await self._works.until_one_ends(0.5)
+            leaving = self._works.unfinished(leaving)

@@ -1,42 +1,47 @@
 """aiokafka out: each outcome to its topic, confirmed by the broker."""
 
-from collections.abc import Awaitable
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.partitioner import murmur2
 
 from worker.contract.dead_letter import DeadLetter
 from worker.contract.errors import Stage, Unjudgeable
-from worker.contract.headers import KafkaHeaders, verdict_headers
+from worker.contract.headers import verdict_headers
 from worker.contract.record import Headers, Record
 from worker.contract.verdict import Label, Verdict
 from worker.observability import tracing
 from worker.settings import Settings
 from worker.stream.connection import security_of
+from worker.stream.outbox import Batch, Outbox, Parcel
 
 log = structlog.get_logger(__name__)
 
+_GATHER_SECONDS = 0.002  # records for all partitions leave together: one request for each broker
+_SHORT_KEY = 256  # bytes; the partitions of such keys are remembered
+_RECORD_OVERHEAD = 128  # bytes at most, of a batch's and a record's own fields
+_HEADER_OVERHEAD = 10  # bytes at most, of a header's two lengths
+
 Outcome = Verdict | DeadLetter
-
-
-class Sent(NamedTuple):
-    """What was handed to the producer: the outcome as it was published, and the broker's confirmation to come."""
-
-    outcome: Outcome
-    confirmed: Awaitable[object]
+# Told of an outcome as it was published, and None once the broker has it, or what kept it from it.
+Settled = Callable[[Outcome, BaseException | None], None]
 
 
 class _Out(NamedTuple):
     topic: str
     key: bytes | None
     value: bytes | None
-    headers: Headers | KafkaHeaders
+    headers: Headers
 
 
 class Publisher:
-    """The output topics."""
+    """The output topics. Belongs to one event loop."""
 
     def __init__(self, settings: Settings) -> None:
         self._topics = {
@@ -45,12 +50,15 @@ class Publisher:
             Label.REVIEW: settings.review_topic,
         }
         self._dead_letters = settings.dead_letter_topic
+        self._most_bytes = settings.max_record_bytes
+        topics = (*self._topics.values(), self._dead_letters)
+        self._outboxes: dict[str, list[Outbox]] = {topic: [] for topic in topics}  # by partition
+        self._leaving: list[Outbox] = []
         self._producer = AIOKafkaProducer(
             bootstrap_servers=settings.bootstrap_servers,
             enable_idempotence=True,
             acks="all",
             compression_type="lz4",
-            linger_ms=5,
             max_batch_size=min(256 << 10, settings.max_record_bytes),  # a topic takes no batch above its largest record
             max_request_size=settings.max_record_bytes,
             request_timeout_ms=120_000,  # a broker that is away for less loses nothing and repeats nothing
@@ -60,45 +68,96 @@ class Publisher:
     async def start(self) -> None:
         """Connects."""
         await self._producer.start()
+        for topic in self._outboxes:
+            await self._look_up(topic)
 
-    async def send(self, outcome: Outcome, record: Record) -> Sent:
-        """Hands an outcome to the producer, which keeps the order of hand-over.
+    def send(self, outcome: Outcome, record: Record, settled: Settled) -> None:
+        """Hands an outcome over; those of one key leave in the order of hand-over. `settled` is called once, later.
 
         What is too large to publish shrinks rather than gets lost: a verdict loses the event it carries, then becomes
         a dead letter; a dead letter loses its value and keeps its headers, which say where the record is.
         """
-        try:
-            return Sent(outcome, await self._hand_over(self._out(outcome, record)))
-        except MessageSizeTooLargeError:
-            smaller = _smaller(outcome, record)
+        while not self._fits(out := self._out(outcome, record)):
             log.warning(
                 "outcome too large to publish", topic=record.topic, partition=record.partition, offset=record.offset
             )
-            return await self.send(smaller, record)
+            outcome = _smaller(outcome, record)
+        outboxes = self._outboxes[out.topic]
+        at = partition_of(out.key, len(outboxes))
+        outboxes[at].put(Parcel(out.key, out.value, out.headers, partial(settled, outcome)))
 
     async def stop(self) -> None:
-        """Waits for what was handed over."""
+        """Waits for what has left."""
         await self._producer.stop()
+
+    # -- for the outboxes ---------------------------------------------------------------------------------------------
+
+    def create_batch(self) -> Batch:
+        """An empty batch."""
+        batch: Batch = self._producer.create_batch()
+        return batch
+
+    def leave_soon(self, outbox: Outbox) -> None:
+        """Lets it leave together with others: one request for each broker."""
+        if not self._leaving:
+            asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._leave)
+        self._leaving.append(outbox)
+
+    async def carry(self, batch: Batch, topic: str, partition: int) -> None:
+        """Returns when the broker has the batch."""
+        await self._look_up(topic)
+        await (await self._producer.send_batch(batch, topic, partition=partition))
+
+    def _leave(self) -> None:
+        leaving, self._leaving = self._leaving, []
+        for outbox in leaving:
+            outbox.send_off()
+
+    async def _look_up(self, topic: str) -> None:
+        """Has an outbox for each partition. The client looks for new ones from time to time; asking it is quick."""
+        outboxes, partitions = self._outboxes[topic], await self._producer.partitions_for(topic)
+        outboxes += [Outbox(self, topic, partition) for partition in range(len(outboxes), len(partitions))]
+
+    # -- one record ---------------------------------------------------------------------------------------------------
 
     def _out(self, outcome: Outcome, record: Record) -> _Out:
         if isinstance(outcome, Verdict):
             carried = record.headers if tracing.tracer is None else tracing.carried_on(record.headers)
             headers = verdict_headers(outcome, carried)
             return _Out(self._topics[outcome.label], record.key, outcome.to_json(), headers)
-        return _Out(self._dead_letters, outcome.key, outcome.value, outcome.headers)
+        # A record must have a key or a value.
+        value = b"" if outcome.value is None and outcome.key is None else outcome.value
+        return _Out(self._dead_letters, outcome.key, value, outcome.headers)
 
-    async def _hand_over(self, out: _Out) -> Awaitable[object]:
-        # The producer refuses a record with neither key nor value.
-        value = b"" if out.value is None and out.key is None else out.value
-        confirmed: Awaitable[object] = await self._producer.send(out.topic, value, out.key, headers=list(out.headers))
-        return confirmed
+    def _fits(self, out: _Out) -> bool:
+        size = len(out.key or b"") + len(out.value or b"")
+        if (
+            size < self._most_bytes // 2 and out.topic != self._dead_letters
+        ):  # a verdict's headers are under 5,000 bytes
+            return True
+        size += sum(_HEADER_OVERHEAD + 3 * len(name) + len(value or b"") for name, value in out.headers)
+        return size + _RECORD_OVERHEAD <= self._most_bytes
+
+
+def partition_of(key: bytes | None, count: int) -> int:
+    """The number that Kafka's own clients choose for a key; any without one."""
+    if key is None:
+        return random.randrange(count)
+    return (_hash(key) if len(key) <= _SHORT_KEY else _long_hash(key)) % count
+
+
+def _long_hash(key: bytes) -> int:
+    return murmur2(key) & 0x7FFFFFFF  # type: ignore[no-any-return]
+
+
+_hash = lru_cache(1 << 14)(_long_hash)
 
 
 def _smaller(outcome: Outcome, record: Record) -> Outcome:
     if isinstance(outcome, DeadLetter):
         return outcome.smaller()
     if outcome.event is not None:
-        return outcome.model_copy(update={"event": None})
+        return replace(outcome, event=None)
     cause = Unjudgeable(
         "verdict_too_large", "the verdict is larger than max_record_bytes (its metadata?)", Stage.PUBLISH
     )

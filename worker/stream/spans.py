@@ -2,20 +2,20 @@
 senders choose."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
-from opentelemetry import trace
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from worker.contract.record import Record
 from worker.contract.verdict import Verdict
 from worker.observability import tracing
 from worker.stream.publisher import Outcome
+from worker.stream.work import Work
 
 
 @contextmanager
-def event_span(record: Record, group: str) -> Iterator[None]:
+def event_span(record: Record, group: str) -> Iterator[Span]:
     """The span of an event from its arrival to the broker's confirmation; a child of the one that its headers name.
     Only while tracing is on."""
     assert tracing.tracer is not None
@@ -38,7 +38,7 @@ def event_span(record: Record, group: str) -> Iterator[None]:
         set_status_on_exception=False,
     ) as span:
         try:
-            yield
+            yield span
         except asyncio.CancelledError:
             span.set_attribute("moderation.outcome", "given_back")
             raise
@@ -47,9 +47,16 @@ def event_span(record: Record, group: str) -> Iterator[None]:
             raise
 
 
-def tell(outcome: Outcome) -> None:
-    """Says in the event's span what came of it."""
-    span = trace.get_current_span()
+async def traced(work: Work, handle: Callable[[Work], Awaitable[None]], group: str) -> None:
+    """Handles an event in a span of its own, which lasts until the broker has the outcome. Only while tracing is on."""
+    with event_span(work.record, group) as span:
+        work.traced = asyncio.get_running_loop().create_future()
+        await handle(work)
+        if work.handed_over:
+            _tell(span, await work.traced)
+
+
+def _tell(span: Span, outcome: Outcome) -> None:
     if isinstance(outcome, Verdict):
         span.set_attribute("moderation.outcome", outcome.label.value)
         span.set_attribute("moderation.categories", outcome.violated_categories)
