@@ -25,6 +25,7 @@ demo: $(INSTALLED) ## The main job: a real Kafka, two workers, sample events (DE
 
 test: $(INSTALLED) ## All tests, quick ones first, on a real Kafka (TEST='-m "not kafka"' leaves some out)
 	$(BIN)/moderation-worker schemas --check
+	$(BIN)/python -m deploy.tools
 	$(BIN)/python -m pytest -m "not chaos" $(TEST)
 
 chaos: $(INSTALLED) ## The tests that kill and restart workers many times (minutes)
@@ -69,6 +70,7 @@ bench: $(INSTALLED) ## Measure this machine: the guard engine and the stream, ea
 	$(BIN)/moderation-worker bench guards
 	$(BIN)/moderation-worker bench device-busy
 	$(BIN)/moderation-worker bench stream
+	$(BIN)/moderation-worker bench tenants
 
 lock: $(INSTALLED) ## Compile requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

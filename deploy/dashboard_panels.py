@@ -52,7 +52,10 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "s",
             {
                 "oldest event {{instance}}": f"moderation_oldest_unfinished_seconds{{{_OURS}}}",
-                "last commit {{instance}}": (f"time() - (moderation_last_commit_timestamp_seconds{{{_OURS}}} > 0)"),
+                # Clocks of two machines: never below 0.
+                "last commit {{instance}}": (
+                    f"clamp_min(time() - (moderation_last_commit_timestamp_seconds{{{_OURS}}} > 0), 0)"
+                ),
             },
         ),
         Panel(
@@ -189,10 +192,21 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             },
         ),
         Panel(
+            "Policies",
+            "Files that came to act, and files that cannot be used: while one lies there, the last good policies act.",
+            "short",
+            {
+                "{{outcome}}": (
+                    f"sum by (outcome) (increase(moderation_policy_reloads_total{{{_OURS}}}[$__rate_interval]))"
+                ),
+                "not in use {{instance}}": f"moderation_policies_refused{{{_OURS}}}",
+            },
+        ),
+        Panel(
             "Age of the workers",
             "A line that falls to 0 is a start.",
             "s",
-            {"{{instance}}": f'time() - process_start_time_seconds{{job="moderation-worker", {_OURS}}}'},
+            {"{{instance}}": f'clamp_min(time() - process_start_time_seconds{{job="moderation-worker", {_OURS}}}, 0)'},
         ),
         Panel(
             "Rebalances, and what they cost",

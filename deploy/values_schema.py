@@ -131,6 +131,7 @@ def _models() -> dict[str, Schema]:
             promptGuard=keys(model=model, revision=COMMIT),
         ),
         "hub": keys(existingSecret=NAME, tokenKey=KEY, token=TEXT),
+        "checkSecrets": FLAG,
         "modelCache": keys(
             fetch=one_of("init", "job", "none"), existingClaim=NAME, size=SIZE, storageClassName=NAME, accessModes=modes
         ),

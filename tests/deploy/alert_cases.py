@@ -99,6 +99,9 @@ CASES: dict[str, Case] = {
         _labels("0+800x1560", "0+200x1560", "0x1560"),
         minute=1540,
     ),
+    "ModerationPoliciesRefused": Case(
+        {"moderation_policies_refused" + A: "0x20 1x40"}, {"moderation_policies_refused" + A: "0x20 1 0x17 1 0x60"}
+    ),
     "ModerationGuardDown": Case(_breaker("0x20 2 2 1 2 2 2 1 2 2x40"), _breaker("0x60")),
     "ModerationGuardFaults": Case(_checks("0+30x60"), _checks("0+1x60")),
     "ModerationCrashLoop": Case(

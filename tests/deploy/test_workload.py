@@ -97,15 +97,17 @@ def test_only_what_fetches_may_write_the_models() -> None:
     assert env_of(worker)["MODERATION_MODEL_CACHE"].startswith(mounts[0]["mountPath"])
 
 
-def test_policies_are_a_directory_so_that_changes_are_seen() -> None:
+def test_policies_are_a_directory_so_that_changes_are_seen_without_a_restart() -> None:
     rendered = render(values="multi-tenant-values.yaml")
     (mount,) = [each for each in rendered.worker()["volumeMounts"] if each["name"] == "policies"]
     assert "subPath" not in mount
-    assert env_of(rendered.worker())["MODERATION_POLICIES_FILE"] == f"{mount['mountPath']}/policies.toml"
+    assert env_of(rendered.worker())["MODERATION_POLICIES_FILE"] == mount["mountPath"]
     assert "deutsches-museum" in rendered.one("ConfigMap")["data"]["policies.toml"]
-    checksum = rendered.one("Deployment")["spec"]["template"]["metadata"]["annotations"]["checksum/policies"]
-    quiet = render("restartOnPolicies=false", values="multi-tenant-values.yaml").one("Deployment")
-    assert checksum and "checksum/policies" not in quiet["spec"]["template"]["metadata"]["annotations"]
+    restarting = render("restartOnPolicies=true", values="multi-tenant-values.yaml")
+    annotations = [
+        each.one("Deployment")["spec"]["template"]["metadata"]["annotations"] for each in (rendered, restarting)
+    ]
+    assert ["checksum/policies" in each for each in annotations] == [False, True]
 
 
 def test_workers_are_spread_and_leave_one_at_a_time() -> None:

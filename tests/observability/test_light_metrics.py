@@ -2,6 +2,8 @@
 
 import random
 import sys
+import threading
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -72,6 +74,39 @@ def test_device_memory_is_asked_at_the_scrape_and_only_of_a_gpu_in_use(monkeypat
     assert [registry.get_sample_value("memory_bytes", {"kind": kind}) for kind in kinds] == [200, 300, 1000]
     monkeypatch.delitem(sys.modules, "torch")
     assert registry.get_sample_value("memory_bytes", {"kind": "total"}) is None
+
+
+def test_a_scrape_is_whole_while_series_are_added(fast_switching: None) -> None:
+    registry = CollectorRegistry()
+    counter = LightCounter("a", "A.", ["x"], registry)
+    histogram = LightHistogram("b", "B.", ["x"], BOUNDS, registry)
+    ended = threading.Event()
+
+    def write() -> None:
+        for number in range(20_000):
+            counter.labels(str(number)).inc()
+            histogram.labels(str(number % 500)).observe(number % 7)
+        ended.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    sizes = []
+    while not ended.is_set():
+        lines = exposition(registry)
+        sizes.append(len(lines))
+        assert all(line.startswith("#") or float(line.rpartition(" ")[2]) >= 0 for line in lines)
+    writer.join()
+    assert sizes == sorted(sizes) and sizes
+    assert registry.get_sample_value("b_count", {"x": "7"}) == 40
+
+
+@pytest.fixture
+def fast_switching() -> Iterator[None]:
+    """Threads take turns a thousand times as often."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(5e-6)
+    yield
+    sys.setswitchinterval(usual)
 
 
 def test_what_is_written_with_every_event_is_light() -> None:

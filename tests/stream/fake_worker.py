@@ -5,11 +5,11 @@ text that do something to the worker: "LOSE-THE-DEVICE" raises what ends the pro
 end it at once (SIGKILL, on the device's or on a CPU thread), "HANG" never returns, "BREAK" raises for this check alone,
 "OUT-OF-MEMORY" is more than the device has memory for, "OUT-OF-MEMORY-TOGETHER" only beside other checks.
 FAKE_HARMLESS names one of them that does nothing. FAKE_LOAD_SECONDS is the time
-that loading takes.
+that loading takes. With FAKE_CARD there is a graphics card, as far as metrics know.
 
 Variables that name a file, by which a test holds the worker for as long as the file is there: FAKE_BROKEN_WHILE makes
-every check of llama_guard fail, FAKE_WAIT_WHILE holds the preparation of texts with "WAIT-IN-PREPARATION", and
-FAKE_BLOCKED_WHILE the event loop, from SIGHUP on.
+every check of llama_guard fail, FAKE_WAIT_WHILE holds the preparation of texts with "WAIT-IN-PREPARATION",
+FAKE_SCRAPE_WAITS_WHILE every scrape of the metrics, and FAKE_BLOCKED_WHILE the event loop, from SIGHUP on.
 """
 
 import os
@@ -17,9 +17,13 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType, SimpleNamespace
+from typing import cast
+
+from prometheus_client import REGISTRY, Metric
+from prometheus_client.registry import Collector
 
 from tests.fakes import FakeGuard, fake_prompt_guard
 from worker.contract.chat_event import ChatEvent
@@ -93,8 +97,32 @@ def _guards(_settings: Settings, _say: Callable[[str], None]) -> Sequence[Guard]
     return guards
 
 
+class _SlowScrape(Collector):
+    def collect(self) -> Iterable[Metric]:
+        while _held("FAKE_SCRAPE_WAITS_WHILE"):
+            time.sleep(0.01)
+        return []
+
+
+def _card() -> SimpleNamespace:
+    """As much of torch as the metrics of the device's memory ask for."""
+    cuda = SimpleNamespace(
+        is_available=lambda: True,
+        is_initialized=lambda: True,
+        empty_cache=lambda: None,
+        device_count=lambda: 1,
+        memory_reserved=lambda _device: 3 << 30,
+        memory_allocated=lambda _device: 2 << 30,
+        get_device_properties=lambda _device: SimpleNamespace(total_memory=24 << 30),
+    )
+    return SimpleNamespace(cuda=cuda)
+
+
 if __name__ == "__main__":
     signal.signal(signal.SIGHUP, _block)
+    if "FAKE_CARD" in os.environ:
+        sys.modules["torch"] = cast("ModuleType", _card())
+    REGISTRY.register(_SlowScrape())
     settings = load_settings()
     configure_logs(settings.log_format, settings.log_level)
     sys.exit(host(create_app(settings, _guards)))

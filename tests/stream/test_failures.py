@@ -13,6 +13,8 @@ import pytest
 from tests.stream.rig import Rig, chat_event, probe, until
 from worker.exit_codes import ExitCode
 
+HUB_MODEL = {"model": "acme/guard", "revision": "0" * 40}
+
 # -- ends -------------------------------------------------------------------------------------------------------------
 
 
@@ -49,6 +51,17 @@ async def test_a_guard_that_hangs_ends_at_the_drain_deadline_and_its_event_is_no
         assert (status, body["phase"]) == (503, "draining"), "readiness falls long before the process ends"
         assert await asyncio.to_thread(worker.wait) == ExitCode.DRAIN_DEADLINE
     assert set((await rig.committed()).values()) == {0}
+
+
+@pytest.mark.chaos  # the hub's client tries for half a minute
+async def test_models_that_cannot_be_had_end_the_start_with_one_line(rig: Rig) -> None:
+    names = {f"{guard}_{what}": each for guard in ("llama_guard", "prompt_guard") for what, each in HUB_MODEL.items()}
+    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:1", "HF_HOME": rig.folder, "NO_PROXY": "127.0.0.1"}
+    with rig.worker("no hub", ("-m", "worker", "run"), device="cpu", **names, **nowhere) as worker:
+        assert await asyncio.to_thread(worker.wait, 120) == ExitCode.CONFIG
+    lines = [json.loads(line) for line in worker.log.read_text().splitlines()]
+    (told,) = [line for line in lines if line["level"] in {"error", "critical"}]
+    assert "the hub cannot be reached for acme/guard" in str(told) and "MODERATION_OFFLINE=true" in str(told)
 
 
 async def test_a_stop_while_the_models_load_does_not_wait_for_them(rig: Rig) -> None:

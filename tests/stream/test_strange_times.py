@@ -5,6 +5,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.stream import raw_batches
 from tests.stream.raw_batches import batch_of, send_batch
@@ -60,10 +61,23 @@ async def test_they_are_judged_and_latency_does_not_follow_from_them(kafka: Loca
         async with rig.outcomes() as outcomes:
             await outcomes.until_answered(ids)
             await rig.no_lag()
+        page = await asyncio.to_thread(worker.metrics)
         worker.check()
+    _check_times(page)
     assert outcomes.ids.keys() == set(ids) and set(outcomes.ids.values()) == {1}
     assert outcomes.counts == {"safe": len(TIMES), "dead_letter": len(TIMES)}
     for record in outcomes.of("safe"):
         verdict = orjson.loads(record.value)
         assert 0 <= verdict["latency_ms"] < 120_000, "it is a time of ours alone"
         assert verdict["decided_at"].startswith("20")
+
+
+def _check_times(page: str) -> None:
+    """A producer's clock that is years ahead or behind makes no time of ours strange."""
+    families = {family.name: family.samples for family in text_string_to_metric_families(page)}
+    ours = [name for name in families if name.startswith("moderation_") and name.endswith("_seconds")]
+    assert {f"moderation_{each}_seconds" for each in ("end_to_end", "stage", "oldest_unfinished")} <= {*ours}
+    bound = 120 * 2 * len(TIMES)  # all of them together
+    for name in ours:
+        sums = [each for each in families[name] if not each.name.endswith(("_created", "_bucket", "_count"))]
+        assert all(0 <= each.value < bound for each in sums if "timestamp" not in each.name), sums

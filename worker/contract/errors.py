@@ -1,6 +1,27 @@
 """Why a record cannot be judged: the one exception that leads to a dead letter."""
 
 from enum import StrEnum
+from typing import Final
+
+CAUSES: Final = (
+    "tombstone",
+    "not_utf8",
+    "not_json",
+    "too_deep",
+    "unreadable_record",
+    "invalid_event",
+    "unknown_policy",
+    "nothing_to_judge",
+    "image_not_base64",
+    "image_too_large",
+    "image_unreadable",
+    "image_url_not_allowed",
+    "image_fetch_failed",
+    "prepare_failed",
+    "killed_the_worker",
+    "verdict_too_large",
+)
+"""Every `error_type` of this worker, in the order of an event's way."""
 
 
 class Stage(StrEnum):

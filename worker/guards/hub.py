@@ -4,8 +4,10 @@ HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE work as everywhere: the hub's 
 """
 
 import errno
+import logging
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 from worker.guards.errors import ModelUnavailable
@@ -15,7 +17,9 @@ COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 # What a checkpoint needs. Never *.bin, *.pt, *.pkl: loading a pickle runs its author's code.
 WANTED_FILES: Final = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "tokenizer*")
 _REFUSED_FILES: Final = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "original/*")
-_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# Of libraries in Rust, and of the client's own look at the disk beforehand.
+_NO_ROOM_IN_WORDS: Final = ("No space left on device", "Not enough free disk space")
 
 
 class Hub:
@@ -32,10 +36,8 @@ class Hub:
 
         Raises ModelUnavailable.
         """
-        from huggingface_hub import snapshot_download
-
         try:
-            path = snapshot_download(
+            path = _client().snapshot_download(
                 model,
                 revision=commit,
                 cache_dir=self._cache,
@@ -51,15 +53,21 @@ class Hub:
 
     def newest_commit(self, model: str, branch: str = "main") -> str:
         """The commit of a branch or tag of the model, 40 hex digits. Raises ModelUnavailable."""
-        from huggingface_hub import HfApi
-
         if self._offline:
             raise ModelUnavailable(f"{model}: cannot ask for its newest commit offline; set its revision setting")
         try:
-            info = HfApi(endpoint=self._endpoint, token=self._token).model_info(model, revision=branch)
+            info = _client().HfApi(endpoint=self._endpoint, token=self._token).model_info(model, revision=branch)
         except Exception as error:
             raise ModelUnavailable(_in_words(error, model, branch, self._offline)) from error
         return str(info.sha)
+
+
+def _client() -> ModuleType:
+    """The hub's client. Its log lines go the way of all others, and not a second time to a handler of its own."""
+    import huggingface_hub.utils.logging  # which adds the handler
+
+    logging.getLogger("huggingface_hub").handlers.clear()
+    return huggingface_hub
 
 
 def _in_words(error: BaseException, model: str, revision: str, offline: bool) -> str:
@@ -108,8 +116,11 @@ def _not_in_cache(error: BaseException, model: str, revision: str, offline: bool
 def _trouble(error: BaseException, model: str) -> str:
     """Faults of the machine, the network and the hub itself."""
     code = getattr(error, "errno", None)
-    if code in _NO_ROOM or "Not enough free disk space" in str(error):
-        return f"the disk is full: {model} cannot be stored; make room, or set MODERATION_MODEL_CACHE to another disk"
+    if code in _NO_ROOM or any(words in str(error) for words in _NO_ROOM_IN_WORDS):
+        return (
+            f"the disk is full: {model} cannot be stored ({_first_line(error)}); make room, or set "
+            f"MODERATION_MODEL_CACHE to another disk; files that are whole are kept"
+        )
     if isinstance(error, PermissionError):
         return f"{model} cannot be stored: no permission to write {error.filename}; set MODERATION_MODEL_CACHE"
     status = _status(error)

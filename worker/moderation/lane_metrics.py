@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from worker.batching.token_budget import padded_tokens
+from worker.guards.guard import Fault
 from worker.observability import metrics
 
 
@@ -18,6 +19,11 @@ class LaneMetrics:
         self._seconds = metrics.BATCH_SECONDS.labels(guard)
         self._wait = metrics.BATCH_WAIT.labels(guard)
         self.present_budget = metrics.PRESENT_BUDGET_TOKENS.labels(guard)
+        # What others count, from the start at 0: an alert on the increase would not see the first one otherwise.
+        metrics.OUT_OF_MEMORY_SPLITS.labels(guard)
+        metrics.BATCH_RETRIES.labels(guard)
+        for fault in Fault:
+            metrics.FAULTS.labels(guard, fault.value)
 
     def batch(self, lengths: Sequence[int], budget: int, waited: float, seconds: float) -> None:
         """A batch of checks of these lengths was judged. `budget`: tokens that it could have held; `waited`: seconds

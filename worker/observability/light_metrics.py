@@ -42,6 +42,10 @@ class LightCounter(Collector):
         """The series of these label values."""
         return self._series.get(values) or self._series.setdefault(values, Count())
 
+    def remove(self, *values: str) -> None:
+        """Forgets the series of these label values, if there is one."""
+        self._series.pop(values, None)
+
     def describe(self) -> Iterable[Metric]:
         """The family without its series."""
         return [CounterMetricFamily(self.name, self.documentation, labels=self.labelnames)]

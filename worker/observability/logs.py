@@ -10,7 +10,7 @@ import structlog
 from worker.observability.log_storms import LogStorms
 
 # They tell each step of theirs; what goes wrong in them is still logged.
-_QUIET = ("httpx", "httpcore", "urllib3", "filelock", "faust", "mode", "aiokafka")
+_QUIET = ("httpx", "httpx2", "httpcore", "urllib3", "filelock", "faust", "mode", "aiokafka")
 
 
 def configure_logs(fmt: Literal["auto", "json", "console"] = "auto", level: str = "info") -> None:

@@ -46,6 +46,36 @@ CONSUMER_LAG = Gauge(
     ["partition"],
 )
 
+POLICY_RELOADS = Counter(
+    "moderation_policy_reloads",
+    "Changes of the policies file: `loaded`, or `refused` with a fault (each one counts once), and the last good "
+    "policies stay.",
+    ["outcome"],
+)
+POLICIES_REFUSED = Gauge(
+    "moderation_policies_refused", "1 while the policies file is not what acts, because it cannot be used."
+)
+POLICIES_LOADED = Gauge(
+    "moderation_policies_loaded_timestamp_seconds", "When the policies that act were read, in seconds since the epoch."
+)
+
+REVIEWS = Counter(
+    "moderation_reviews",
+    "Reviewers' decisions by the verdict's policy (the first `metrics_tenants` of the policies, `other`), its label, and "
+    "the person's; `none` where the review does not say what the verdict was.",
+    ["policy", "verdict", "person"],
+)
+REVIEWED_CATEGORIES = Counter(
+    "moderation_reviewed_categories",
+    "What reviewers say of categories, by the verdict's label: of its own `confirmed` or `refuted`, others `missed`.",
+    ["category", "verdict", "result"],
+)
+REVIEWS_UNREADABLE = Counter("moderation_reviews_unreadable", "Records on the reviews topic that are no reviews.")
+REVIEWS_UNREAD = Gauge(
+    "moderation_reviews_unread",
+    "1 while the reviews topic is set and cannot be read: it, the right to it or the connection is missing.",
+)
+
 IN_FLIGHT_EVENTS = LightGauge("moderation_in_flight_events", "Events fetched and not finished.")
 IN_FLIGHT_BYTES = LightGauge("moderation_in_flight_bytes", "Bytes of events fetched and not finished.")
 OLDEST_UNFINISHED = LightGauge(

@@ -22,6 +22,7 @@ class Commits:
     ) -> None:
         self._source, self._progress, self._on_committed = source, progress, on_committed
         self._committing = asyncio.Lock()
+        self._counts = {taken: metrics.COMMITS.labels(result) for taken, result in ((True, "ok"), (False, "refused"))}
 
     async def often(self, interval: float, gone_seconds: float) -> None:
         """Commits every `interval` seconds. Raises RuntimeError after `gone_seconds` without the input topic."""
@@ -45,7 +46,7 @@ class Commits:
             if not ends:
                 return
             taken = await self._source.commit(ends)
-            metrics.COMMITS.labels("ok" if taken else "refused").inc()
+            self._counts[bool(taken)].inc()
             if taken:
                 metrics.LAST_COMMIT.set_to_current_time()
                 self._progress.committed(ends)

@@ -3,13 +3,16 @@
 import time
 from collections.abc import Callable, Iterable
 
+from worker.contract.errors import CAUSES
 from worker.contract.verdict import Label, Verdict
 from worker.observability import metrics
 from worker.observability.light_metrics import Count
+from worker.policy.taxonomy import CATEGORY_KEYS
 from worker.stream.publisher import Outcome
 
 _PUBLISH_SECONDS = metrics.STAGE.labels("publish")
 _END_TO_END_SECONDS = metrics.END_TO_END.labels()
+_NO_TENANTS = ("other", "none")  # what metrics say instead of a name
 
 
 class OutcomeCounts:
@@ -19,9 +22,22 @@ class OutcomeCounts:
         """`tenants`: the names that metrics may hold; all others are `other`."""
         self._clock = clock
         self._by_label = {label: metrics.VERDICTS.labels(label.value) for label in Label}
-        self._of_others = self._of("other")
-        self._by_tenant: dict[str | None, dict[Label, Count]] = {tenant: self._of(tenant) for tenant in tenants}
-        self._by_tenant[None] = self._of("none")
+        self._of_others = self._of(_NO_TENANTS[0])
+        self._by_tenant: dict[str | None, dict[Label, Count]] = {}
+        self.tell_apart(tenants)
+        # All known series are there from the start, at 0: an alert on the increase would not see the first otherwise.
+        for category in CATEGORY_KEYS:
+            metrics.VIOLATIONS.labels(category)
+        for cause in CAUSES:
+            metrics.DEAD_LETTERS.labels(cause)
+
+    def tell_apart(self, tenants: Iterable[str]) -> None:
+        """From now on these are the names that metrics hold. Those of before that are not among them leave."""
+        present: dict[str | None, dict[Label, Count]] = {tenant: self._of(tenant) for tenant in tenants}
+        for tenant in self._by_tenant.keys() - present.keys() - {None, *_NO_TENANTS}:
+            for label in Label:
+                metrics.TENANT_VERDICTS.remove(str(tenant), label.value)
+        self._by_tenant = present | {None: self._of(_NO_TENANTS[1])}
 
     @staticmethod
     def _of(tenant: str) -> dict[Label, Count]:

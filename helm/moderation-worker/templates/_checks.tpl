@@ -4,6 +4,7 @@
 {{- if not $v.kafka.bootstrapServers }}{{ fail "kafka.bootstrapServers is empty: set it to host:port of your Kafka" }}{{ end -}}
 {{- include "moderation-worker.checkKafka" . -}}
 {{- if not $v.standIn }}{{ include "moderation-worker.checkModels" . }}{{ end -}}
+{{- if $v.checkSecrets }}{{ include "moderation-worker.checkSecrets" . }}{{ end -}}
 {{- if and $v.policies $v.policiesConfigMap }}{{ fail "policies and policiesConfigMap exclude each other: set one" }}{{ end -}}
 {{- if gt (int $v.replicaCount) (int $v.topics.partitions) -}}
 {{- fail (printf "replicaCount (%d) is above topics.partitions (%d): the workers above it would have nothing to read" (int $v.replicaCount) (int $v.topics.partitions)) -}}
@@ -71,6 +72,26 @@
 {{- end -}}
 {{- if and (include "moderation-worker.hasSasl" .) (eq $v.kafka.sasl.mechanism "OAUTHBEARER") (not $scaling.authenticationRef) -}}
 {{- fail "KEDA takes OAUTHBEARER from a TriggerAuthentication of yours: name it in autoscaling.authenticationRef" -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- /* Without them the jobs before the installation would wait for minutes and say nothing. `helm template` and what is
+built on it ask no cluster: then there is no list. */ -}}
+{{- define "moderation-worker.checkSecrets" -}}
+{{- $v := .Values -}}
+{{- $wanted := list $v.kafka.tls.caSecret $v.kafka.tls.clientSecret -}}
+{{- if include "moderation-worker.hasSasl" . }}{{ $wanted = append $wanted $v.kafka.sasl.existingSecret }}{{ end -}}
+{{- if and (not $v.standIn) (ne $v.modelCache.fetch "none") }}{{ $wanted = append $wanted $v.hub.existingSecret }}{{ end -}}
+{{- $found := dict -}}
+{{- if compact $wanted }}{{ $found = lookup "v1" "Secret" .Release.Namespace "" }}{{ end -}}
+{{- if hasKey $found "items" -}}
+{{- $names := list -}}
+{{- range $found.items }}{{ $names = append $names .metadata.name }}{{ end -}}
+{{- range compact $wanted -}}
+{{- if not (has . $names) -}}
+{{- fail (printf "the values name the Secret %s, and the namespace %s has none: create it first (docs/operations.md#install), or set checkSecrets to false if it comes by itself" . $.Release.Namespace) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

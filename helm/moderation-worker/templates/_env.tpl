@@ -81,7 +81,7 @@
 - {name: MODERATION_WEB_PORT, value: "6066"}
 - {name: MODERATION_LOG_FORMAT, value: json}
 {{- if include "moderation-worker.hasPolicies" . }}
-- {name: MODERATION_POLICIES_FILE, value: /etc/moderation/policies/policies.toml}
+- {name: MODERATION_POLICIES_FILE, value: /etc/moderation/policies} # every *.toml in it
 {{- end }}
 {{ include "moderation-worker.settingsEnv" . }}
 {{- end }}
