@@ -10,11 +10,14 @@ from rich.text import Text
 
 from worker import __version__
 from worker.cli.bench import bench_app
+from worker.cli.calibrate import calibrate
 from worker.cli.classify import classify
 from worker.cli.context import CliState
 from worker.cli.dead_letters import dead_letters_app
 from worker.cli.demo import demo
+from worker.cli.evaluate import evaluate
 from worker.cli.models import models_app
+from worker.cli.policies import policies_app
 from worker.cli.run import run
 from worker.cli.schemas import schemas
 from worker.cli.stress import stress
@@ -66,7 +69,10 @@ def _common(
 app.command()(run)
 app.command()(demo)
 app.command()(classify)
+app.command()(evaluate)
+app.command()(calibrate)
 app.add_typer(topics_app, name="topics")
+app.add_typer(policies_app, name="policies")
 app.add_typer(models_app, name="models")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(bench_app, name="bench")
