@@ -57,6 +57,9 @@ class Settings(ConnectionSettings):
     """Topic of the verdicts labelled review."""
     dead_letter_topic: str = "moderation.dead-letters"
     """Topic of the records that could not be judged."""
+    reviews_topic: str | None = Field(default=None, min_length=1)
+    """Topic on which reviewers' decisions come back, such as `moderation.reviews`: agreement is counted into metrics, by
+    a consumer group of its own (the group's name and `-reviews`). Where absent nothing is read."""
 
     # The stream ------------------------------------------------------------------------------------------------------
     max_in_flight_events: int = Field(default=1024, ge=1)
@@ -157,7 +160,11 @@ class Settings(ConnectionSettings):
 
     # Verdicts --------------------------------------------------------------------------------------------------------
     policies_file: Path | None = None
-    """TOML file with named policies and tenants; the built-in default policy where absent."""
+    """TOML file with named policies and tenants, or a directory of such files; the built-in default policy where
+    absent."""
+    policies_reload_seconds: float = Field(default=1.0, ge=0)
+    """Seconds between two looks at the policies file. A change acts once two looks in a row have seen the same: half of
+    a file is not taken for a whole one. Faulty policies never act, the last good ones stay. 0: read at start only."""
     verdict_cache_bytes: int = Field(default=64 * MiB, ge=0)
     """Most bytes of memory for verdicts to use again on identical content, about 600 a verdict; 0 judges every event
     itself, also where identical ones come at the same moment."""
@@ -190,9 +197,9 @@ class Settings(ConnectionSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
-        topics = (*self.output_topics, self.input_topic)
+        topics = [*self.output_topics, self.input_topic, *([self.reviews_topic] if self.reviews_topic else [])]
         if len(set(topics)) != len(topics):
-            raise ValueError("the input topic and the output topics must all be different")
+            raise ValueError("the input topic, the output topics and the reviews topic must all be different")
         if self.stuck_after_seconds <= self.batch_timeout_seconds:
             raise ValueError(
                 f"stuck_after_seconds ({self.stuck_after_seconds:g}) must be above batch_timeout_seconds "
@@ -205,6 +212,11 @@ class Settings(ConnectionSettings):
     def output_topics(self) -> tuple[str, str, str, str]:
         """The topics that the worker writes."""
         return self.safe_topic, self.unsafe_topic, self.review_topic, self.dead_letter_topic
+
+    @property
+    def reviews_group(self) -> str:
+        """The consumer group that reads the reviews topic."""
+        return f"{self.group}-reviews"
 
     @classmethod
     def settings_customise_sources(

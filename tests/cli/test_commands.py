@@ -80,7 +80,7 @@ def test_version(runner: CliRunner) -> None:
             "a",
             "unknown setting MODERATION_INPUT_TOPICS; did you mean MODERATION_INPUT_TOPIC?",
         ),
-        ("MODERATION_POLICIES_FILE", "[red].toml", "cannot read the policies file [red].toml"),
+        ("MODERATION_POLICIES_FILE", "[red].toml", "[red].toml: cannot read the policies file"),
     ],
 )
 def test_what_cannot_be_used_is_one_line_and_exit_code_78(

@@ -9,11 +9,13 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from worker.contract.schemas import drifted, schemas, write_schemas
+from worker.policy.schema import policy_schemas
 
 REPOSITORY = Path(__file__).parents[2]
 NAMES = (
     "chat-event.schema.json",
     "dead-letter-headers.schema.json",
+    "review.schema.json",
     "verdict-headers.schema.json",
     "verdict.schema.json",
 )
@@ -64,7 +66,7 @@ def test_every_object_and_every_field_has_a_description(name: str) -> None:
     assert [place for place, each in properties(document, name) if not described(each, document)] == []
 
 
-@pytest.mark.parametrize("name", ["chat-event.schema.json", "verdict.schema.json"])
+@pytest.mark.parametrize("name", ["chat-event.schema.json", "review.schema.json", "verdict.schema.json"])
 def test_the_examples_are_valid(name: str) -> None:
     document = schema(name)
     assert document["examples"]
@@ -104,9 +106,17 @@ def test_missing_changed_and_left_over_files_have_drifted(tmp_path: Path) -> Non
     assert (tmp_path / "asyncapi.yaml").exists()
 
 
+def test_schemas_of_other_rooms_are_written_and_checked_with_them(tmp_path: Path) -> None:
+    more = {"other.schema.json": "{}"}
+    write_schemas(tmp_path, more)
+    assert (tmp_path / "other.schema.json").read_text() == "{}"
+    assert drifted(tmp_path, more) == []
+    assert drifted(tmp_path, {"other.schema.json": "{ }"}) == [tmp_path / "other.schema.json"]
+
+
 def test_a_directory_that_is_not_there_has_drifted(tmp_path: Path) -> None:
     assert len(drifted(tmp_path / "nowhere")) == len(NAMES)
 
 
 def test_the_schemas_of_the_repository_are_up_to_date() -> None:
-    assert drifted(REPOSITORY / "schemas") == [], "run `moderation-worker schemas`"
+    assert drifted(REPOSITORY / "schemas", policy_schemas()) == [], "run `moderation-worker schemas`"

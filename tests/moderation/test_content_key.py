@@ -126,6 +126,10 @@ async def test_every_value_of_a_policy_is_in_the_key() -> None:
         Policy(name="default", review_band=(0.4, 0.6)),
         Policy(name="default", prompt_attack_threshold=0.6),
         Policy(name="default", prompt_attack_action="ignore"),
+        Policy(name="default", excluded_categories=("S1",), excluded_mode="filter"),
+        Policy(name="default", categories={"S1": {"threshold": 0.6}}),
+        Policy(name="default", judged_roles=("user",)),
+        Policy(name="default", images="review"),
     ]
     assert {name for policy in policies for name in policy.model_fields_set} == set(Policy.model_fields)
     keys = [await key(event(("user", "hi")), policy) for policy in policies]

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from worker.contract.verdict import Label, Reason
 from worker.guards.guard import Check, Fault, Finding, Preparation
 from worker.moderation.decision import LLAMA_GUARD, PROMPT_GUARD, Decision, GuardAnswer, decide
+from worker.policy.category_rule import CategoryRule
 from worker.policy.policy import DEFAULT_POLICY, Policy
 from worker.policy.taxonomy import CATEGORY_KEYS
 
 SAFE, REVIEW, UNSAFE = Label.SAFE, Label.REVIEW, Label.UNSAFE
+SEVERITY = [SAFE, REVIEW, UNSAFE].index
 BAND = Policy(name="band", review_band=(0.3, 0.7))
 STRICT = Policy(name="strict", unsafe_threshold=0.2, excluded_categories=("S6", "S13"))
 REVIEWED = Policy(name="reviewed", prompt_attack_action="review", prompt_attack_threshold=0.8)
@@ -56,8 +58,8 @@ def test_what_both_guards_find_harmless_is_safe_without_a_reason() -> None:
         (BAND, unsafe(0.5, "S9"), REVIEW, Reason.AMBIGUOUS),
         (BAND, unsafe(0.699, "S9"), REVIEW, Reason.AMBIGUOUS),
         (BAND, unsafe(0.7, "S9"), UNSAFE, Reason.LLAMA_GUARD),
-        (Policy(name="x", review_band=(0.1, 0.2)), Finding(0.3), SAFE, None),
-        (Policy(name="x", review_band=(0.6, 0.8)), unsafe(0.55, "S9"), UNSAFE, Reason.LLAMA_GUARD),
+        (Policy(name="x", review_band=(0.5, 0.8)), Finding(0.49), SAFE, None),
+        (Policy(name="x", review_band=(0.3, 0.5)), unsafe(0.5, "S9"), UNSAFE, Reason.LLAMA_GUARD),
         (Policy(name="x", unsafe_threshold=0.0), unsafe(0.0, "S9"), UNSAFE, Reason.LLAMA_GUARD),
         (DEFAULT_POLICY, Finding(0.9), REVIEW, Reason.UNPARSEABLE),  # unsafe, but of no category
         (BAND, Finding(0.5), REVIEW, Reason.UNPARSEABLE),
@@ -67,6 +69,102 @@ def test_a_score_is_judged_by_the_policy(policy: Policy, finding: Finding, label
     decision = judged([finding], policy=policy)
     assert (decision.label, decision.reasons) == (label, (reason,) if reason else ())
     assert decision.unsafe_score == finding.score
+
+
+RULES = Policy(
+    name="rules",
+    unsafe_threshold=0.6,
+    excluded_categories=("S13",),
+    excluded_mode="filter",
+    categories={
+        "S4": {"threshold": 0.2},  # strict
+        "S5": {"threshold": 0.9},  # lenient
+        "S6": {"action": "review"},
+        "S7": {"action": "review", "threshold": 0.3},
+        "S8": {"action": "ignore"},
+        "S12": {"review_band": (0.4, 0.8)},
+        "S11": {"threshold": 0.5, "review_band": (0.3, 0.5)},
+    },
+)
+LLAMA, AMBIGUOUS = [Reason.LLAMA_GUARD], [Reason.AMBIGUOUS]
+
+
+@pytest.mark.parametrize(
+    ("finding", "label", "reasons", "reported"),
+    [
+        # What has no rule acts as the policy says.
+        (unsafe(0.59, "S9"), SAFE, [], ()),
+        (unsafe(0.60, "S9"), UNSAFE, LLAMA, ("S9",)),
+        # A threshold of its own, below and above the policy's: it is P(unsafe) that is compared, whatever the
+        # category's own score is.
+        (unsafe(0.19, "S4"), SAFE, [], ()),
+        (unsafe(0.20, "S4", S4=0.01), UNSAFE, LLAMA, ("S4",)),
+        (unsafe(0.89, "S5", S5=0.99), SAFE, [], ()),
+        (unsafe(0.90, "S5", S5=0.01), UNSAFE, LLAMA, ("S5",)),
+        # Actions.
+        (unsafe(0.59, "S6"), SAFE, [], ()),
+        (unsafe(0.60, "S6"), REVIEW, LLAMA, ("S6",)),
+        (unsafe(0.99, "S6"), REVIEW, LLAMA, ("S6",)),
+        (unsafe(0.30, "S7"), REVIEW, LLAMA, ("S7",)),
+        (unsafe(0.99, "S8"), SAFE, [Reason.IGNORED_ONLY], ("S8",)),
+        (unsafe(0.59, "S8"), SAFE, [], ()),
+        # Bands of their own.
+        (unsafe(0.39, "S12"), SAFE, [], ()),
+        (unsafe(0.40, "S12"), REVIEW, AMBIGUOUS, ("S12",)),
+        (unsafe(0.80, "S12"), UNSAFE, LLAMA, ("S12",)),
+        (unsafe(0.30, "S11"), REVIEW, AMBIGUOUS, ("S11",)),
+        (unsafe(0.50, "S11"), UNSAFE, LLAMA, ("S11",)),
+        # Several at once: the most severe wins, and only what speaks is reported.
+        (unsafe(0.70, "S6", "S9"), UNSAFE, LLAMA, ("S6", "S9")),
+        (unsafe(0.70, "S8", "S6"), REVIEW, LLAMA, ("S8", "S6")),
+        (unsafe(0.70, "S12", "S6"), REVIEW, [Reason.AMBIGUOUS, Reason.LLAMA_GUARD], ("S12", "S6")),
+        (unsafe(0.70, "S12", "S9"), UNSAFE, [Reason.LLAMA_GUARD, Reason.AMBIGUOUS], ("S12", "S9")),
+        (unsafe(0.70, "S5", "S6"), REVIEW, LLAMA, ("S6",)),
+        (unsafe(0.30, "S9", "S4"), UNSAFE, LLAMA, ("S4",)),
+        # Filtered.
+        (unsafe(0.99, "S13"), SAFE, [Reason.EXCLUDED_ONLY], ()),
+        (unsafe(0.99, "S13", "S8"), SAFE, [Reason.IGNORED_ONLY], ("S8",)),
+        (unsafe(0.99, "S13", "S9"), UNSAFE, LLAMA, ("S9",)),
+        (unsafe(0.70, "S13", "S5"), SAFE, [], ()),
+        # A rule acts from 0.2 on, and which category it is cannot be known.
+        (Finding(0.20), REVIEW, [Reason.UNPARSEABLE], ()),
+        (Finding(0.19), SAFE, [], ()),
+    ],
+)
+def test_each_category_acts_by_its_rule(
+    finding: Finding, label: Label, reasons: list[Reason], reported: tuple[str, ...]
+) -> None:
+    decision = judged([finding], policy=RULES)
+    assert (decision.label, list(decision.reasons), decision.violated_categories) == (label, reasons, reported)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_most_severe_window_wins(order: int) -> None:
+    windows = [unsafe(0.7, "S6"), unsafe(0.7, "S9"), unsafe(0.9, "S8")]
+    decision = judged(windows[::order], policy=RULES)
+    assert (decision.label, decision.reasons) == (UNSAFE, (Reason.LLAMA_GUARD,))
+    assert set(decision.violated_categories) == {"S6", "S8", "S9"}
+
+
+@pytest.mark.parametrize(
+    ("scope", "content", "label", "reasons"),
+    [
+        ((Reason.IMAGE_REVIEW,), Finding(0.1), REVIEW, [Reason.IMAGE_REVIEW]),
+        ((Reason.IMAGE_REVIEW,), unsafe(0.9, "S9"), UNSAFE, [Reason.LLAMA_GUARD, Reason.IMAGE_REVIEW]),
+        ((Reason.IMAGES_IGNORED,), Finding(0.1), SAFE, [Reason.IMAGES_IGNORED]),
+        ((Reason.IMAGES_IGNORED,), unsafe(0.9, "S9"), UNSAFE, [Reason.LLAMA_GUARD, Reason.IMAGES_IGNORED]),
+    ],
+)
+def test_what_the_policy_says_of_the_event_counts(
+    scope: tuple[Reason, ...], content: Finding, label: Label, reasons: list[Reason]
+) -> None:
+    decision = decide([answer(LLAMA_GUARD, [content])], DEFAULT_POLICY, scope)
+    assert (decision.label, list(decision.reasons)) == (label, reasons)
+
+
+def test_a_role_that_is_not_judged_is_safe_and_says_so() -> None:
+    decision = decide([], DEFAULT_POLICY, (Reason.ROLE_NOT_JUDGED,))
+    assert decision == Decision(SAFE, (Reason.ROLE_NOT_JUDGED,))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +283,7 @@ FINDINGS = st.builds(Finding, SCORES, CATEGORIES) | st.sampled_from([Finding(Non
     st.lists(FINDINGS, max_size=3),
     st.lists(FINDINGS, max_size=3),
     st.booleans(),
-    st.sampled_from([DEFAULT_POLICY, BAND, STRICT, REVIEWED, IGNORED]),
+    st.sampled_from([DEFAULT_POLICY, BAND, STRICT, REVIEWED, IGNORED, RULES]),
 )
 def test_only_what_was_fully_judged_and_harmless_is_safe(
     content: list[Finding], attacks: list[Finding], complete: bool, policy: Policy
@@ -194,29 +292,47 @@ def test_only_what_was_fully_judged_and_harmless_is_safe(
     trusted = complete and all(finding.fault is None for finding in (*content, *attacks))
     if decision.label is SAFE:
         assert trusted
-        assert set(decision.reasons) <= {Reason.EXCLUDED_ONLY}
+        assert set(decision.reasons) <= {Reason.EXCLUDED_ONLY, Reason.IGNORED_ONLY}
         assert not decision.prompt_attack or policy.prompt_attack_action == "ignore"
         for finding in content:
             assert finding.score is not None
-            assert finding.score < policy.unsafe_threshold or set(finding.categories) <= set(policy.excluded_categories)
+            for key in set(finding.categories) - set(policy.excluded_categories):
+                rule = policy.categories.get(key, CategoryRule())
+                threshold = policy.unsafe_threshold if rule.threshold is None else rule.threshold
+                assert finding.score < threshold or rule.action == "ignore"
     else:
         assert decision.reasons
-    assert (decision.label is UNSAFE) == (
-        decision.reasons[:1] == (Reason.LLAMA_GUARD,)
-        or (Reason.PROMPT_GUARD in decision.reasons and policy.prompt_attack_action == "unsafe")
-    )
+    if decision.label is UNSAFE:
+        assert decision.reasons[0] in (Reason.LLAMA_GUARD, Reason.PROMPT_GUARD)
+    if Reason.PROMPT_GUARD in decision.reasons and policy.prompt_attack_action == "unsafe":
+        assert decision.label is UNSAFE
+    if Reason.LLAMA_GUARD in decision.reasons and not policy.categories:
+        assert decision.label is UNSAFE
     assert set(decision.violated_categories).isdisjoint(policy.excluded_categories)
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(FINDINGS, max_size=3), st.lists(FINDINGS, max_size=3), FINDINGS)
+@given(
+    st.lists(FINDINGS, max_size=3),
+    st.lists(FINDINGS, max_size=3),
+    FINDINGS,
+    st.sampled_from([DEFAULT_POLICY, BAND, RULES]),
+)
 def test_a_further_window_never_makes_a_verdict_milder(
-    content: list[Finding], attacks: list[Finding], further: Finding
+    content: list[Finding], attacks: list[Finding], further: Finding, policy: Policy
 ) -> None:
-    severity = [SAFE, REVIEW, UNSAFE].index
-    before = judged(content, attacks).label
-    assert severity(judged([*content, further], attacks).label) >= severity(before)
-    assert severity(judged(content, [*attacks, further]).label) >= severity(before)
+    before = judged(content, attacks, policy).label
+    assert SEVERITY(judged([*content, further], attacks, policy).label) >= SEVERITY(before)
+    assert SEVERITY(judged(content, [*attacks, further], policy).label) >= SEVERITY(before)
+
+
+@settings(max_examples=200, deadline=None)
+@given(SCORES, SCORES, CATEGORIES.filter(bool), st.sampled_from([DEFAULT_POLICY, BAND, STRICT, RULES]))
+def test_a_higher_score_never_makes_a_verdict_milder(
+    one: float, other: float, categories: tuple[str, ...], policy: Policy
+) -> None:
+    low, high = (judged([Finding(score, categories)], policy=policy).label for score in sorted((one, other)))
+    assert SEVERITY(high) >= SEVERITY(low)
 
 
 def test_every_fault_is_a_reason() -> None:

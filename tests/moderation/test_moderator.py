@@ -15,7 +15,7 @@ from tests.fakes import FAKE_MODEL, FakeGuard, fake_llama_guard, fake_prompt_gua
 from worker.contract.chat_event import ChatEvent
 from worker.contract.errors import Unjudgeable
 from worker.contract.schemas import schemas
-from worker.contract.verdict import Label, ModelRef, Reason, Source, Verdict, verdict_id_of
+from worker.contract.verdict import VERDICT, Label, ModelRef, Reason, Source, Verdict, spelled_id_of
 from worker.guards.guard import Check, Fault, Finding, ModelId, Preparation
 from worker.guards.runner import DeviceLost
 from worker.moderation.guard_lane import PlainTicket
@@ -63,12 +63,14 @@ async def test_a_verdict_says_all_that_there_is_to_say() -> None:
     guards = [FakeGuard("llama_guard", lambda text: finding, models=models[:1]), fake_prompt_guard(lambda text: 0.25)]
     verdict = await judged(guards, tenant="acme", metadata={"channel": 7})
     assert json.loads(verdict.to_json()) == {
-        "verdict_id": str(verdict_id_of("chat.events", 3, 812, 1_700_000_000_000)),
+        "verdict_id": spelled_id_of("chat.events", 3, 812, 1_700_000_000_000),
         "event_id": "e",
         "conversation_id": "c",
         "tenant": "acme",
         "label": "unsafe",
         "reasons": ["llama_guard"],
+        "explanation": "unsafe: Llama Guard P(unsafe) 0.9877 >= 0.5, S9 Indiscriminate Weapons 0.75, "
+        "S1 Violent Crimes 0.1235 (policy default, stand-in)",
         "violated_categories": ["S9", "S1"],
         "prompt_attack": False,
         "judged_role": "user",
@@ -115,9 +117,7 @@ async def test_every_verdict_is_as_its_schema_says(answer: float | Finding) -> N
     Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(
         json.loads(verdict.to_json())
     )
-    assert (
-        Verdict.model_validate_json(verdict.to_json()).label is verdict.label
-    )  # nothing in it was made up unvalidated
+    assert VERDICT.validate_json(verdict.to_json()).label is verdict.label  # nothing in it was made up unvalidated
 
 
 async def test_a_guard_that_has_nothing_to_do_is_not_asked() -> None:
@@ -183,7 +183,7 @@ async def test_several_windows_make_one_verdict_and_coverage_is_told() -> None:
     verdict = await judged(guards, text="0.1 0.7 0.3")
     assert verdict.scores.unsafe == 0.7
     assert verdict.reasons == (Reason.LLAMA_GUARD, Reason.INCOMPLETE_COVERAGE)
-    assert verdict.coverage.model_dump() == {
+    assert vars(verdict.coverage) == {
         "llama_guard_windows": 3,
         "prompt_guard_windows": 1,
         "images": 2,
@@ -223,7 +223,7 @@ async def test_many_events_at_once_each_get_their_own_verdict() -> None:
     for number, verdict in enumerate(verdicts):
         assert (verdict.event_id, verdict.source.offset) == (f"e{number}", number)
         assert (verdict.scores.unsafe, verdict.scores.prompt_attack) == (number / 1000, number / 2000)
-        assert verdict.verdict_id == verdict_id_of("t", 0, number, 0)
+        assert verdict.verdict_id == spelled_id_of("t", 0, number, 0)
     assert len(llama_guard.batches) < 300  # they shared batches
 
 
@@ -276,7 +276,7 @@ def test_the_options_come_from_the_settings() -> None:
 
 def test_the_origin_of_a_record_is_its_coordinates() -> None:
     assert ORIGIN.source == Source(topic="chat.events", partition=3, offset=812)
-    assert ORIGIN.verdict_id == verdict_id_of("chat.events", 3, 812, 1_700_000_000_000)
+    assert ORIGIN.verdict_id == spelled_id_of("chat.events", 3, 812, 1_700_000_000_000)
 
 
 async def test_a_guard_whose_findings_would_be_overlooked_is_refused() -> None:

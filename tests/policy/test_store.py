@@ -142,6 +142,16 @@ def test_of_many_policies_the_message_names_some() -> None:
         ("[tenants]\na = 1", "tenants.a: Input should be a valid string"),
         ('[tenants]\na = "nowhere"', "tenants.a names the policy 'nowhere', which is not in [policies]"),
         ("[tenant]", "tenant: Extra inputs are not permitted"),
+        ('[tenants]\na = "b"\n[policies.be]', "'b', which is not in [policies]; did you mean 'be'?"),
+        ('[policies.a]\nbase = "b"', "policies.a.base: no policy is named 'b'"),
+        ('[policies.a]\nbase = "a"', "policies.a.base: a circle, a -> a"),
+        ("[policies.a.categories.S99]", "policies.a.categories: unknown category keys ['S99']"),
+        ("[policies.a.categories.S9]\naction = 1", "policies.a.categories.S9.action: Input should be 'unsafe'"),
+        ("", "says nothing: neither [policies] nor [tenants]"),
+        ("# nothing", "says nothing"),
+        ("[policies.a]\nunsafe_threshold = " + "1" * 5000, "cannot read the policies file: Exceeds the limit"),
+        ("[policies.a]\nx = 2026-13-45", "cannot read the policies file"),
+        ('[policies."a\\nb"]', "name: String should match pattern"),
         ("[policies.a]\nx =", "cannot read the policies file"),
         ("[policies.a]\n[policies.a]", "cannot read the policies file"),
     ],
@@ -157,6 +167,37 @@ def test_a_fault_is_named_with_file_and_place(tmp_path: Path, text: str, fault: 
 def test_every_fault_of_a_policy_is_named(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match=r"policies\.a\.unsafe_threshold: .*; policies\.a\.colour: "):
         store(tmp_path, '[policies.a]\ncolour = "red"\nunsafe_threshold = 2')
+
+
+def test_every_fault_of_a_file_is_told(tmp_path: Path) -> None:
+    tables = "".join(f"[policies.p{number}]\nunsafe_threshold = 2\n" for number in range(30))
+    with pytest.raises(PolicyError, match=r"and 22 more faults$") as caught:
+        store(tmp_path, tables + '[tenants]\na = "x"\nb = "y"')
+    assert len(caught.value.faults) == 32
+    assert str(caught.value.faults[-1]).startswith(f"{tmp_path / 'policies.toml'}: tenants.b names the policy 'y'")
+
+
+def test_ten_thousand_tenants_with_a_policy_each_are_read(tmp_path: Path) -> None:
+    tables = [f'[policies.p{n}]\nbase = "strict"\nexcluded_categories = ["S{n % 13 + 1}"]' for n in range(10_000)]
+    tenants = [f'tenant-{n} = "p{n}"' for n in range(10_000)]
+    text = "\n".join(["[policies.strict]", "unsafe_threshold = 0.3", *tables, "[tenants]", *tenants])
+    policies = store(tmp_path, text)
+    assert len(policies.names) == 10_002
+    assert policies.of_tenant("tenant-9999") == Policy(
+        name="p9999", unsafe_threshold=0.3, excluded_categories=(f"S{9999 % 13 + 1}",)
+    )
+
+
+def test_ten_thousand_faults_are_found_as_quickly(tmp_path: Path) -> None:
+    tenants = "\n".join(f'tenant-{n} = "pp{n}"' for n in range(10_000))
+    tables = "\n".join(f'[policies.p{n}]\nbase = "q{n}"' for n in range(2_000))
+    with pytest.raises(PolicyError) as caught:
+        store(tmp_path, f"{tables}\n[tenants]\n{tenants}")
+    assert len(caught.value.faults) == 12_000
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+    assert store(tmp_path, "\ufeff[policies.a]").names == ("default", "a")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -145,6 +145,38 @@ def stream(
     )
 
 
+@bench_app.command("tenants")
+def tenants(
+    count: Annotated[
+        int, typer.Option("--tenants", min=2, max=8000, help="How many, each with exclusions of its own.")
+    ] = 500,
+    events: Annotated[int, typer.Option(min=100, help="How many events a round and side.")] = 1000,
+    rounds: Annotated[int, typer.Option(min=1, help="All sides are measured so often, in turn.")] = 3,
+    prefix_cache_bytes: Annotated[
+        int | None, typer.Option(min=0, help="Room for prompts' beginnings; the worker's default if absent.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of words.")] = False,
+) -> None:
+    """One worker for many tenants with distinct exclusions, against one tenant. Stand-in guards, CPU time.
+
+    Example: moderation-worker bench tenants --tenants 500
+    """
+    from worker.bench.tenants import TenantsBench
+
+    bench = TenantsBench(count, events, prefix_cache_bytes)
+    found = bench.run(rounds, lambda line: typer.echo(line, err=True))
+    if as_json:
+        typer.echo(orjson.dumps(dataclasses.asdict(found)).decode())
+        return
+    sides = f"{found.one_tenant * 1000:.2f} ms, {found.prompt * 1000:.2f} ms, {found.filtered * 1000:.2f} ms"
+    typer.echo(
+        f"{found.tenants} tenants with distinct exclusions have {found.ratio_prompt:.2f} of one tenant's throughput, "
+        f"and {found.ratio_filtered:.2f} with excluded_mode filter (medians of {found.rounds} rounds of "
+        f"{found.events:,} events).\n"
+        f"CPU an event: {sides}; prefixes take {found.prefix_cache_bytes / (1 << 20):.0f} MiB."
+    )
+
+
 @bench_app.command("metrics")
 def metrics(
     events: Annotated[int, typer.Option(min=10_000, help="How many, of about 200 bytes.")] = 30_000,

@@ -15,18 +15,19 @@ def schemas(
     """Write schemas/*.schema.json, docs/settings.md and docs/metrics.md, or check that they are up to date."""
     from worker.contract.schemas import drifted, write_schemas
     from worker.metrics_page import metrics_page
+    from worker.policy.schema import policy_schemas
     from worker.settings_page import settings_page
 
     pages = {directory / "docs" / "settings.md": settings_page(), directory / "docs" / "metrics.md": metrics_page()}
     outdated = [page for page, text in pages.items() if not page.exists() or page.read_text(encoding="utf-8") != text]
     if check:
-        differing = [*drifted(directory / "schemas"), *outdated]
+        differing = [*drifted(directory / "schemas", policy_schemas()), *outdated]
         if differing:
             names = ", ".join(str(path) for path in differing)
             typer.echo(f"out of date: {names}; run `moderation-worker schemas`", err=True)
             raise typer.Exit(1)
         return
-    for path in write_schemas(directory / "schemas"):
+    for path in write_schemas(directory / "schemas", policy_schemas()):
         typer.echo(f"wrote {path}")
     for page in outdated:
         page.parent.mkdir(exist_ok=True)

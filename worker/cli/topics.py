@@ -12,6 +12,7 @@ topics_app = typer.Typer(help="Create and check the worker's topics.", no_args_i
 
 _KAFKAS_DEFAULT_LIMIT = 1_048_588  # bytes
 _TWO_WEEKS_MS = str(14 * 24 * 3600 * 1000)
+_NINETY_DAYS_MS = str(90 * 24 * 3600 * 1000)
 
 
 @topics_app.command()
@@ -37,6 +38,10 @@ def create(
         TopicSpec(name, partitions, replication_factor, largest)
         for name in (settings.input_topic, settings.safe_topic, settings.unsafe_topic, settings.review_topic)
     ]
+    if settings.reviews_topic:  # a person's decision is a small record
+        specs.append(
+            TopicSpec(settings.reviews_topic, partitions, replication_factor, {"retention.ms": _NINETY_DAYS_MS})
+        )
     kept_longer = {**largest, "retention.ms": _TWO_WEEKS_MS}
     specs.append(TopicSpec(settings.dead_letter_topic, partitions, replication_factor, kept_longer))
     faults = asyncio.run(connection_faults(settings))
@@ -60,9 +65,11 @@ def create(
 @topics_app.command()
 def check(context: typer.Context) -> None:
     """Check what `run` will need: a broker that answers, the topics, and the rights to read and write them."""
-    from worker.stream.checks import kafka_faults
+    from worker.stream.checks import kafka_faults, review_faults
 
-    faults = asyncio.run(kafka_faults(settings_of(context)))
+    settings = settings_of(context)
+    # A connection that fails is told once.
+    faults = asyncio.run(kafka_faults(settings)) or asyncio.run(review_faults(settings))
     for fault in faults:
         typer.echo(str(fault), err=True)
     if faults:

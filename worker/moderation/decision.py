@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from worker.contract.verdict import Label, Reason
 from worker.guards.guard import Finding, Preparation
+from worker.policy.category_rule import Reading
 from worker.policy.policy import Policy
 from worker.policy.taxonomy import CATEGORY_KEYS
 
@@ -13,9 +14,15 @@ PROMPT_GUARD = "prompt_guard"
 
 _KNOWN_KEYS = frozenset(CATEGORY_KEYS)
 _SEVERITY = {Label.SAFE: 0, Label.REVIEW: 1, Label.UNSAFE: 2}
+_VOTES: dict[Reading, tuple[Reason, Label]] = {
+    "unsafe": (Reason.LLAMA_GUARD, Label.UNSAFE),
+    "review": (Reason.LLAMA_GUARD, Label.REVIEW),
+    "ambiguous": (Reason.AMBIGUOUS, Label.REVIEW),
+    "ignore": (Reason.IGNORED_ONLY, Label.SAFE),
+}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GuardAnswer:
     """What one guard said of an event."""
 
@@ -24,7 +31,7 @@ class GuardAnswer:
     findings: Sequence[Finding]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decision:
     """A label and why. Scores are probabilities; None where a guard gave none."""
 
@@ -37,9 +44,9 @@ class Decision:
     category_scores: Mapping[str, float] = field(default_factory=dict)
 
 
-def decide(answers: Sequence[GuardAnswer], policy: Policy) -> Decision:
+def decide(answers: Sequence[GuardAnswer], policy: Policy, scope: Sequence[Reason] = ()) -> Decision:
     """The decision on an event. The most severe reason gives the label; what cannot be trusted goes to review, never
-    to safe."""
+    to safe. `scope` is what the policy itself says of the event (see `scope_of`)."""
     votes: dict[Reason, Label] = {}
     content = _trusted(LLAMA_GUARD, answers, votes)
     attacks = _trusted(PROMPT_GUARD, answers, votes)
@@ -52,6 +59,8 @@ def decide(answers: Sequence[GuardAnswer], policy: Policy) -> Decision:
     attack = attack_score is not None and attack_score >= policy.prompt_attack_threshold
     if attack and policy.prompt_attack_action != "ignore":
         votes[Reason.PROMPT_GUARD] = Label(policy.prompt_attack_action)
+    for reason in scope:
+        votes[reason] = Label.REVIEW if reason is Reason.IMAGE_REVIEW else Label.SAFE
 
     reasons = sorted(votes, key=lambda reason: -_SEVERITY[votes[reason]]) if votes else []
     return Decision(
@@ -93,29 +102,33 @@ def _is_sound(finding: Finding) -> bool:
 def _judge_content(
     findings: Sequence[tuple[float, Finding]], policy: Policy, votes: dict[Reason, Label]
 ) -> tuple[tuple[str, ...], dict[str, float]]:
-    """Votes on Llama Guard's windows. Returns the union of the categories that the policy wants, and their highest
-    scores."""
+    """Votes on Llama Guard's windows. Returns the union of the categories that speak, and their highest scores."""
     scores: dict[str, float] = {}
     for score, finding in findings:
-        if (reason := _reason_of(score, policy)) is None:
+        if score < policy.categories_wanted_from:
             continue
         if not finding.categories:  # unsafe without a category is not the guard's grammar
-            votes[Reason.UNPARSEABLE] = Label.REVIEW
+            _vote(votes, Reason.UNPARSEABLE, Label.REVIEW)
             continue
-        wanted = [key for key in finding.categories if key not in policy.excluded_categories]
+        bars = policy.bars
+        wanted = [key for key in finding.categories if key in bars]
         if not wanted:
-            votes.setdefault(Reason.EXCLUDED_ONLY, Label.SAFE)
-            continue
-        votes[reason] = Label.UNSAFE if reason is Reason.LLAMA_GUARD else Label.REVIEW
+            _vote(votes, Reason.EXCLUDED_ONLY, Label.SAFE)
         for key in wanted:
+            reading = bars[key].reads(score)
+            if reading is None:
+                continue
+            _vote(votes, *_VOTES[reading])
             scores[key] = max(scores.get(key, 0.0), finding.category_scores.get(key, 0.0))
+    if Reason.IGNORED_ONLY in votes and (Reason.LLAMA_GUARD in votes or Reason.AMBIGUOUS in votes):
+        del votes[Reason.IGNORED_ONLY]
     return tuple(scores), scores
 
 
-def _reason_of(score: float, policy: Policy) -> Reason | None:
-    if policy.review_band and policy.review_band[0] <= score < policy.review_band[1]:
-        return Reason.AMBIGUOUS
-    return Reason.LLAMA_GUARD if score >= policy.unsafe_threshold else None
+def _vote(votes: dict[Reason, Label], reason: Reason, label: Label) -> None:
+    """A reason counts as the most severe of its votes."""
+    if reason not in votes or _SEVERITY[label] > _SEVERITY[votes[reason]]:
+        votes[reason] = label
 
 
 def _highest(findings: Sequence[tuple[float, Finding]]) -> float | None:

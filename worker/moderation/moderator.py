@@ -6,18 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial
-from uuid import UUID
 
 from worker.contract.chat_event import ChatEvent
 from worker.contract.record import Record
-from worker.contract.verdict import Coverage, Label, ModelRef, PolicyRef, Scores, Source, Verdict, verdict_id_of
+from worker.contract.verdict import Coverage, Label, ModelRef, PolicyRef, Scores, Source, Verdict, spelled_id_of
 from worker.guards.guard import Guard, Preparation
 from worker.guards.runner import DeviceThread
 from worker.guards.turns import judged_role
 from worker.moderation.content_key import content_key, content_stays
 from worker.moderation.decision import LLAMA_GUARD, PROMPT_GUARD, Decision, GuardAnswer, decide
+from worker.moderation.explanation import explain
 from worker.moderation.guard_lane import Answers, GuardLane, PlainTicket, Ticket
 from worker.moderation.preparer import Preparer
+from worker.moderation.scope import scope_of
 from worker.moderation.single_flight import SingleFlight
 from worker.moderation.verdict_cache import Judgement, VerdictCache
 from worker.observability import metrics
@@ -29,12 +30,12 @@ _BATCHES_AHEAD = 4  # two in the air, and as much again to choose neighbours in 
 _GUARD_SECONDS = metrics.STAGE.labels("guard")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Origin:
     """Where an event comes from; its verdict's id follows from it."""
 
     source: Source
-    verdict_id: UUID
+    verdict_id: str
 
     @classmethod
     def of(cls, record: Record) -> "Origin":
@@ -45,7 +46,7 @@ class Origin:
     def at(cls, topic: str, partition: int, offset: int, timestamp_ms: int) -> "Origin":
         """The origin by its coordinates."""
         source = Source(topic=topic, partition=partition, offset=offset)
-        return cls(source, verdict_id_of(topic, partition, offset, timestamp_ms))
+        return cls(source, spelled_id_of(topic, partition, offset, timestamp_ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ class Moderator:
             for guard in guards
             for model in guard.models
         )
+        self._stand_in = any(model.stand_in for model in self._models)
         cache = VerdictCache(options.verdict_cache_bytes) if options.verdict_cache_bytes else None
         self._single_flight = None if cache is None else SingleFlight(cache)
 
@@ -139,13 +141,18 @@ class Moderator:
         self._preparer.close()
         self._device.close()
 
-    async def _judgement(self, event: ChatEvent, policy: Policy, ticket: Ticket) -> Judgement:
+    async def answers(self, event: ChatEvent, policy: Policy, ticket: Ticket | None = None) -> list[GuardAnswer]:
+        """What the guards say of an event, undecided and from no cache. Raises Unjudgeable."""
         preparations = await self._preparer.prepare(event, policy)
         try:
-            answers = await self._answers(preparations, ticket)
+            return await self._answers(preparations, ticket or PlainTicket())
         finally:
             self._preparer.done_with(preparations)
-        return Judgement(decide(answers, policy), _coverage(answers))
+
+    async def _judgement(self, event: ChatEvent, policy: Policy, ticket: Ticket) -> Judgement:
+        scope = scope_of(event, policy)
+        answers = [] if scope.event is None else await self.answers(scope.event, policy, ticket)
+        return Judgement(decide(answers, policy, scope.reasons), _coverage(answers))
 
     async def _answers(self, preparations: Sequence[Preparation], ticket: Ticket) -> list[GuardAnswer]:
         began, answers = self._clock(), Answers(ticket)
@@ -182,6 +189,7 @@ class Moderator:
             tenant=event.tenant,
             label=decision.label,
             reasons=decision.reasons,
+            explanation=explain(decision, policy, stand_in=self._stand_in),
             violated_categories=decision.violated_categories,
             prompt_attack=decision.prompt_attack,
             judged_role=judged_role(event),

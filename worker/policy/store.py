@@ -1,30 +1,32 @@
 """The policies that a worker knows, and which one an event gets."""
 
 import tomllib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from worker.contract.chat_event import ChatEvent
 from worker.contract.errors import Stage, Unjudgeable
+from worker.policy.errors import PolicyError, PolicyFault, in_words
+from worker.policy.files import Texts, read_texts
 from worker.policy.policy import DEFAULT_POLICY, Policy
+from worker.policy.tables import Table, Tables, near
 from worker.settings import Settings
 
+__all__ = ["PolicyError", "PolicyStore"]
 
-class PolicyError(Exception):
-    """A policies file that cannot be used; the message names the file, the place and the fault."""
+_MOST_HINTS: Final = 10
 
 
-class PolicyFile(BaseModel):
-    """The policies file (TOML): named policies, and which tenant has which."""
+class _Document(BaseModel):
+    """One file: named policies, and which tenant has which."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     policies: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """A table a policy; `default` is for events without a policy or a known tenant."""
     tenants: dict[str, str] = Field(default_factory=dict)
-    """Tenant -> policy name."""
 
 
 class PolicyStore:
@@ -36,18 +38,36 @@ class PolicyStore:
 
     @classmethod
     def from_file(cls, path: Path) -> "PolicyStore":
-        """The policies of a TOML file. Raises PolicyError."""
-        try:
-            content = PolicyFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise PolicyError(f"cannot read the policies file {path}: {error}") from None
-        except ValidationError as error:
-            raise PolicyError(f"{path}: {_in_words(error, '')}") from None
-        policies = {name: _policy(path, name, table) for name, table in content.policies.items()}
-        for tenant, name in content.tenants.items():
-            if name not in policies and name != DEFAULT_POLICY.name:
-                raise PolicyError(f"{path}: tenants.{tenant} names the policy {name!r}, which is not in [policies]")
-        return cls(policies, content.tenants)
+        """The policies of a TOML file, or of all those in a directory. Raises PolicyError."""
+        return cls.from_texts(read_texts(path))
+
+    @classmethod
+    def from_texts(cls, texts: Texts) -> "PolicyStore":
+        """The policies of files that are read. Raises PolicyError with everything that is wrong with them."""
+        faults: list[PolicyFault] = []
+        tables: dict[str, Table] = {}
+        tenants: dict[str, tuple[Path, str]] = {}
+        for path, content in texts.items():
+            document = _document(path, content, faults)
+            for name, values in document.policies.items():
+                if name in tables:
+                    faults.append(_twice(path, f"policies.{name}", tables[name].path))
+                elif "name" in values:
+                    words = f"policies.{name}.name: the table's own name is the policy's name"
+                    faults.append(PolicyFault(path, words))
+                else:
+                    tables[name] = Table(path, values)
+            for tenant, name in document.tenants.items():
+                if tenant in tenants:
+                    faults.append(_twice(path, f"tenants.{tenant}", tenants[tenant][0]))
+                tenants[tenant] = path, name
+        resolved = Tables(tables)
+        faults += [*resolved.faults, *_homeless(tenants, {*tables, DEFAULT_POLICY.name})]
+        if not (faults or tables or tenants):
+            faults = [PolicyFault(path, "says nothing: neither [policies] nor [tenants]") for path in texts]
+        if faults:
+            raise PolicyError(sorted(faults, key=lambda fault: fault.path))
+        return cls(resolved.policies, {tenant: name for tenant, (_, name) in tenants.items()})
 
     @classmethod
     def of(cls, settings: Settings) -> "PolicyStore":
@@ -64,37 +84,52 @@ class PolicyStore:
         """The tenants that are named, in the file's order."""
         return tuple(self._tenants)
 
+    def named(self, name: str) -> Policy | None:
+        """The policy of this name."""
+        return self._policies.get(name)
+
+    def of_tenant(self, tenant: str | None) -> Policy:
+        """The tenant's policy; the default for tenants that are not named, and for none."""
+        name = DEFAULT_POLICY.name if tenant is None else self._tenants.get(tenant, DEFAULT_POLICY.name)
+        return self._policies[name]
+
     def for_event(self, event: ChatEvent) -> Policy:
         """The policy the event names, else its tenant's, else the default.
 
         Raises Unjudgeable (`unknown_policy`) for a name that is not known: a typo must not judge by other rules than
         meant.
         """
-        if event.policy is not None:
-            if event.policy not in self._policies:
-                raise Unjudgeable(
-                    "unknown_policy", f"the event names a policy that is not one of {_some(self.names)}", Stage.POLICY
-                )
-            return self._policies[event.policy]
-        name = DEFAULT_POLICY.name if event.tenant is None else self._tenants.get(event.tenant, DEFAULT_POLICY.name)
-        return self._policies[name]
+        if event.policy is None:
+            return self.of_tenant(event.tenant)
+        if event.policy not in self._policies:
+            raise Unjudgeable(
+                "unknown_policy", f"the event names a policy that is not one of {_some(self.names)}", Stage.POLICY
+            )
+        return self._policies[event.policy]
 
 
-def _policy(path: Path, name: str, table: dict[str, Any]) -> Policy:
-    if "name" in table:
-        raise PolicyError(f"{path}: policies.{name}.name: the table's own name is the policy's name")
+def _document(path: Path, content: bytes, faults: list[PolicyFault]) -> _Document:
     try:
-        return Policy(name=name, **table)
+        return _Document.model_validate(tomllib.loads(content.decode("utf-8-sig")))
     except ValidationError as error:
-        raise PolicyError(f"{path}: {_in_words(error, f'policies.{name}')}") from None
+        faults += [PolicyFault(path, each) for each in in_words(error, "")]
+    except (ValueError, RecursionError) as error:  # TOML's, UTF-8's, and that of an integer of 5,000 digits
+        words = "too deeply nested" if isinstance(error, RecursionError) else str(error)
+        faults.append(PolicyFault(path, f"cannot read the policies file: {words}"))
+    return _Document()
 
 
-def _in_words(error: ValidationError, place: str) -> str:
-    faults = error.errors(include_url=False, include_input=False)
-    steps = (".".join(filter(None, (place, *map(str, fault["loc"])))) for fault in faults)
-    return "; ".join(
-        f"{step}: {fault['msg'].removeprefix('Value error, ')}" for step, fault in zip(steps, faults, strict=True)
-    )
+def _twice(path: Path, key: str, other: Path) -> PolicyFault:
+    return PolicyFault(path, f"{key}: is in {other} as well")
+
+
+def _homeless(tenants: Mapping[str, tuple[Path, str]], known: set[str]) -> Iterable[PolicyFault]:
+    hinted = 0  # looking for what was meant takes a while
+    for tenant, (path, name) in tenants.items():
+        if name not in known:
+            hint = near(name, known) if hinted < _MOST_HINTS else ""
+            hinted += 1
+            yield PolicyFault(path, f"tenants.{tenant} names the policy {name!r}, which is not in [policies]{hint}")
 
 
 def _some(names: tuple[str, ...], most: int = 10) -> str:

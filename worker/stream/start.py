@@ -10,10 +10,10 @@ import structlog
 from worker.guards.guard import Guard
 from worker.moderation.moderator import Moderator, ModeratorOptions
 from worker.observability import metrics
-from worker.policy.store import PolicyStore
 from worker.settings import Settings
 from worker.stream.checks import kafka_faults
 from worker.stream.isolation import Isolation
+from worker.stream.live_policies import LivePolicies
 from worker.stream.preflight import Fault
 from worker.stream.publisher import Publisher
 from worker.stream.source import Source
@@ -39,7 +39,7 @@ class Started:
     """A worker's parts, ready to run."""
 
     moderator: Moderator
-    policies: PolicyStore
+    policies: LivePolicies
     source: Source
     publisher: Publisher
     isolation: Isolation
@@ -50,7 +50,7 @@ async def start(settings: Settings, load: LoadGuards, stop_without: Callable[[st
 
     `stop_without` is called with the name of a guard that is down, where the settings want the worker to stop then.
     """
-    policies = PolicyStore.of(settings)
+    policies = LivePolicies(settings)
     await _check_kafka(settings)
     guards = await asyncio.to_thread(load, settings, log.info)
     for model in (model for guard in guards for model in guard.models):

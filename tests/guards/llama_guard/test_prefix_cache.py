@@ -168,6 +168,19 @@ def test_prefixes_of_different_lengths_end_in_the_same_column(cache: PrefixCache
     assert not keys[3].any()
 
 
+def test_a_batch_computes_a_few_prefixes_and_leaves_the_others_to_later_ones(
+    random_model: Any, processor: Any, whole: LlamaGuard
+) -> None:
+    prompts = Prompts(processor)
+    asked = [Question(prompts.render([PromptTurn("user", "hi")], (key,))) for key in CATEGORY_KEYS]
+    guard = LlamaGuard.of(random_model, processor, MODEL, LlamaGuardOptions())
+    cache, held = guard._one_pass._prefixes, [0]
+    for _ in range(3):
+        assert differences(guard._one_pass.judge(asked), whole._one_pass.judge(asked)) < 1e-4
+        held.append(len(cache._prefixes))
+    assert held == [0, 8, 14, 14]
+
+
 def test_no_bytes_no_cache(random_model: Any, processor: Any) -> None:
     cache = PrefixCache(random_model, probes_of(Prompts(processor)), most_bytes=0)
     assert cache.of(Prompts(processor).render([PromptTurn("user", "hello")])) is None

@@ -95,7 +95,7 @@ class LlamaGuard:
         Raises Unjudgeable: `nothing_to_judge`, or for an image `image_not_base64`, `image_unreadable`,
         `image_too_large`, `image_url_not_allowed`, `image_fetch_failed`.
         """
-        plan = self._planner.plan(turns_of(event), policy.excluded_categories)
+        plan = self._planner.plan(turns_of(event), policy.excluded_from_prompt)
         wanted_from = policy.categories_wanted_from
         checks = [Check(self._one_pass.cost(prompt), Question(prompt, wanted_from)) for prompt in plan.prompts]
         if plan.delimiters_neutralised:

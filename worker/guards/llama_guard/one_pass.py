@@ -78,7 +78,7 @@ class OnePass:
         """
         if not questions:
             return []
-        prefixes = [self._prefixes.of(question.prompt) for question in questions]
+        prefixes = self._prefixes.of_batch(question.prompt for question in questions)
         rests = [
             torch.cat([question.prompt.ids[0 if prefix is None else len(prefix) :], self._appended])
             for question, prefix in zip(questions, prefixes, strict=True)

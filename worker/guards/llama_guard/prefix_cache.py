@@ -5,7 +5,7 @@ whether there is an image. Their keys and values are shared by all rows; only th
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Final
@@ -21,6 +21,7 @@ from worker.observability import metrics
 # What messages may begin with: one or two alike would take the tokeniser's merge of both into the prefix.
 _OPENINGS: Final = ("a", "7", "é", "!", " x", "\n")
 
+_MOST_NEW_IN_A_BATCH: Final = 8
 _USES_COUNTED: Final = 4096  # prompts after which the counts of uses are halved: old ones fade
 
 KeysAndValues = tuple[Tensor, Tensor]
@@ -57,7 +58,7 @@ class Prefix:
 
 
 class PrefixCache:
-    """Prefixes by shape, within a bound of bytes. `of` belongs to the device's thread.
+    """Prefixes by shape, within a bound of bytes. `of` and `of_batch` belong to the device's thread.
 
     Where there is no room for another one, it takes the place of a prefix that is used less than half as often. To
     compute a prefix costs as much as to compute a prompt whole: among many policies, each would drive out the next
@@ -72,6 +73,7 @@ class PrefixCache:
         self._counted = 0
         self._largest = 0  # bytes of the largest prefix so far; they differ little
         self._bytes = 0
+        self._may_compute = 0  # so many prefixes, for now
         text = model.config.get_text_config()
         self._token_bytes = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim * model.dtype.itemsize
 
@@ -80,9 +82,22 @@ class PrefixCache:
         """On the device, of all prefixes; never more than the bound."""
         return self._bytes
 
+    def of_batch(self, prompts: Iterable[Prompt]) -> list[Prefix | None]:
+        """The prefixes of a batch's prompts, of which it computes a few anew.
+
+        Each one new is a forward pass of its own: a batch of many policies that were never seen would take many times
+        as long as its tokens tell. The others' turn comes with a later batch.
+        """
+        self._may_compute = _MOST_NEW_IN_A_BATCH
+        return [self._of(prompt) for prompt in prompts]
+
     def of(self, prompt: Prompt) -> Prefix | None:
         """The prefix of a prompt; None where there is no room for it or the prompt does not begin with it, and so is
         computed whole."""
+        self._may_compute = 1
+        return self._of(prompt)
+
+    def _of(self, prompt: Prompt) -> Prefix | None:
         if not self._most_bytes:
             return None
         shape = Shape.of(prompt)
@@ -110,8 +125,9 @@ class PrefixCache:
             self._uses = Counter({each: uses // 2 for each, uses in self._uses.items() if uses > 1})
 
     def _add(self, shape: Shape) -> Prefix | None:
-        if not self._make_room(shape, self._largest):  # known before anything is rendered
+        if not self._may_compute or not self._make_room(shape, self._largest):  # known before anything is rendered
             return None
+        self._may_compute -= 1
         ids = self._common_ids(shape)
         size = len(ids) * self._token_bytes
         self._largest = max(self._largest, size)
