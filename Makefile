@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup demo test chaos storm soak fuzz fidelity chart lint format schemas bench lock clean
+.PHONY: help setup demo test chaos storm soak fuzz fidelity redteam chart lint format schemas bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -23,13 +23,17 @@ $(INSTALLED): requirements.lock pyproject.toml
 demo: $(INSTALLED) ## The main job: a real Kafka, two workers, sample events (DEMO='--keep' leaves it running)
 	$(BIN)/moderation-worker demo $(DEMO)
 
+# Tests run in so many processes, each with a Kafka of its own. JOBS=0 runs them in one.
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
 test: $(INSTALLED) ## All tests, quick ones first, on a real Kafka (TEST='-m "not kafka"' leaves some out)
 	$(BIN)/moderation-worker schemas --check
 	$(BIN)/python -m deploy.tools
-	$(BIN)/python -m pytest -m "not chaos" $(TEST)
+	$(PYTEST) -m "not chaos" $(TEST)
 
 chaos: $(INSTALLED) ## The tests that kill and restart workers many times (minutes)
-	$(BIN)/python -m pytest -m chaos
+	$(PYTEST) -m chaos $(TEST)
 
 SEED ?= 1
 EVENTS ?= 100000
@@ -46,6 +50,9 @@ fidelity: $(INSTALLED) ## 1,400 prompts against the release's own code: labels, 
 RECORDS ?= 10000
 fuzz: $(INSTALLED) ## Fuzzed records, each with exactly one outcome (RECORDS=10000 SEED=1)
 	$(BIN)/python -m pytest tests/fuzz --fuzz-records=$(RECORDS) --fuzz-seed=$(SEED)
+
+redteam: $(INSTALLED) ## The bypass suite: structural attacks as data, and what must become of each (seconds)
+	$(BIN)/python -m pytest tests/redteam
 
 chart: $(INSTALLED) ## Image, compose file, chart, alerts: linters, schemas, tests (fetches helm, promtool ... into .tools/)
 	$(BIN)/python -m deploy.tools
@@ -65,6 +72,7 @@ schemas: $(INSTALLED) ## Generate what is generated: schemas/, docs, the chart's
 	$(BIN)/moderation-worker schemas
 	$(BIN)/python -m deploy.values_schema
 	$(BIN)/python -m deploy.dashboard
+	$(BIN)/python -m tests.redteam.page
 
 bench: $(INSTALLED) ## Measure this machine: the guard engine and the stream, each against what it replaces
 	$(BIN)/moderation-worker bench guards

@@ -6,7 +6,7 @@ import sys
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from worker.bench.free_guard import free_guards, slow_guards
+from worker.bench.free_guard import costly_guards, free_guards, slow_guards
 from worker.observability.logs import configure_logs
 from worker.settings import load_settings
 from worker.stream.app import create_app
@@ -51,4 +51,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "plain":
         asyncio.run(plain_loop())
     else:
-        worker(slow_guards if sys.argv[1] == "slow" else free_guards)
+        worker({"worker": free_guards, "slow": slow_guards, "costly": costly_guards}[sys.argv[1]])

@@ -3,23 +3,17 @@
 import base64
 import io
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from worker.contract.chat_event import ChatEvent
 from worker.guards.llama_guard.prompts import Prompts, PromptTurn
+from worker.planning.lengths import LENGTHS
 from worker.policy.policy import Policy
 from worker.policy.taxonomy import CATEGORY_KEYS
 from worker.standins.corpus import harmless
 from worker.standins.pictures import picture
-
-# Tokens of a message, drawn. `mixed` is what public chats look like: most are short, a few very long.
-LENGTHS: Final[Mapping[str, Callable[[random.Random], int]]] = {
-    "chat": lambda rng: rng.randint(15, 45),
-    "mixed": lambda rng: min(2000, max(5, round(rng.lognormvariate(3.7, 1.0)))),
-    "long": lambda rng: rng.randint(400, 1500),
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,8 @@ def guards(
 
     from worker.bench.guards import Bench, GuardsBench
     from worker.bench.guards_table import about_line, one_table, suite_table
-    from worker.bench.workload import LENGTHS, Workload
+    from worker.bench.workload import Workload
+    from worker.planning.lengths import LENGTHS
 
     if lengths not in LENGTHS:
         raise typer.BadParameter(f"no lengths are named {lengths!r}; known are {', '.join(LENGTHS)}")
@@ -215,3 +216,18 @@ def _dims(words: str) -> "Dims":
         raise typer.BadParameter(
             f"{words!r} is neither one of {', '.join(DIMS)} nor of the form name=number,...; names are {names}"
         ) from None
+
+
+@bench_app.command("plan")
+def plan(
+    rate: Annotated[list[float] | None, typer.Option(min=1, help="Events a second; 150 and 350 if absent.")] = None,
+    bootstrap: Annotated[str | None, typer.Option(help="Use this Kafka (host:port) instead of starting one.")] = None,
+) -> None:
+    """The planner's simulation against a real worker, on guards that take a known time.
+
+    Example: moderation-worker bench plan --rate 150 --rate 350
+    """
+    from worker.bench.plan import bench_plan
+
+    for each in bench_plan(bootstrap, rate or [150.0, 350.0], lambda line: typer.echo(line, err=True)):
+        typer.echo(str(each))

@@ -17,6 +17,7 @@ from worker.cli.dead_letters import dead_letters_app
 from worker.cli.demo import demo
 from worker.cli.evaluate import evaluate
 from worker.cli.models import models_app
+from worker.cli.plan import plan
 from worker.cli.policies import policies_app
 from worker.cli.run import run
 from worker.cli.schemas import schemas
@@ -77,6 +78,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(bench_app, name="bench")
 app.command()(stress)
+app.command()(plan)
 app.command()(schemas)
 
 

@@ -49,8 +49,8 @@ class Reason(StrEnum):
     GUARD_UNAVAILABLE = "guard_unavailable"  # a guard is down, and was not asked
 
 
-# A verdict and its parts are plain dataclasses, not pydantic models: one is made for every event, from values that need no
-# check, at a third of a model's cost. pydantic makes their schema and reads them, by VERDICT.
+# A verdict and its parts are plain dataclasses, not pydantic models: one is made for every event, from values that need
+# no check, at a third of a model's cost. pydantic makes their schema and reads them, by VERDICT.
 _DOCSTRINGS = ConfigDict(use_attribute_docstrings=True)
 
 

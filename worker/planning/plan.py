@@ -1,0 +1,80 @@
+"""Plan: pods, partitions, lag threshold and GPU hours for a stream."""
+
+import math
+import random
+from dataclasses import dataclass
+from typing import Final
+
+from worker.planning.cost import Message
+from worker.planning.lengths import LENGTHS
+from worker.planning.simulation import Load, Outcome, Worker, simulate
+
+HOURS_A_MONTH: Final = 730
+_SPARE_SHARE: Final = 0.2  # of the pods: one may be away, and a peak is no average
+_STEPS: Final = 12  # of the search for what a pod bears
+_CATCH_UP_SECONDS: Final = 10  # of a pod's work: the lag from which another one is worth its start
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What the stream is, and what is asked of it."""
+
+    per_second: float
+    lengths: str  # a name of LENGTHS
+    image_share: float
+    p99_seconds: float
+    cached_share: float = 0.0  # of the events: identical content that is judged once
+
+    def message(self, rng: random.Random) -> Message:
+        """One event."""
+        return Message(LENGTHS[self.lengths](rng), int(rng.random() < self.image_share))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What it takes."""
+
+    pods: int
+    partitions: int
+    lag_threshold: int  # records a pod, for KEDA's or HPA's target
+    gpu_hours_a_month: int
+    pod_bears_per_second: float  # at the wanted p99
+    pod: Outcome  # one pod at its share of the stream
+
+
+def plan(demand: Demand, worker: Worker) -> Plan:
+    """Raises ValueError where no number of pods keeps the wanted p99: one message alone takes longer."""
+    judged = demand.per_second * (1 - demand.cached_share)
+    bears = _bears(demand, worker)
+    pods = math.ceil(judged / bears * (1 + _SPARE_SHARE))
+    pods = max(pods, 2)  # one may be away
+    return Plan(
+        pods=pods,
+        partitions=_partitions(pods),
+        lag_threshold=max(1, round(bears * _CATCH_UP_SECONDS)),
+        gpu_hours_a_month=pods * HOURS_A_MONTH,
+        pod_bears_per_second=bears,
+        pod=simulate(worker, Load(judged / pods, demand.message)),
+    )
+
+
+def _bears(demand: Demand, worker: Worker) -> float:
+    """The most events a second that one worker judges within the wanted p99."""
+    rng = random.Random(0)
+    sample = [demand.message(rng) for _ in range(2000)]
+    most = len(sample) / worker.seconds(sample)  # one endless batch
+    low, high = 0.0, most
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        if simulate(worker, Load(middle, demand.message)).p99 <= demand.p99_seconds:
+            low = middle
+        else:
+            high = middle
+    if low == 0.0:
+        raise ValueError(f"no worker answers within {demand.p99_seconds * 1000:g} ms: one batch alone takes longer")
+    return low
+
+
+def _partitions(pods: int) -> int:
+    """Each pod needs one at least; twice as many leave room to grow, and divide evenly more often."""
+    return 1 << math.ceil(math.log2(2 * pods))
