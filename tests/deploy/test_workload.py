@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.deploy.chart_rig import REAL, STAND_IN, VALUE_SETS, Object, env_of, render
+from tests.deploy.chart_rig import REAL, STAND_IN, VALUE_SETS, Object, env_of, render, settings_of
 from worker.settings import Settings
 
 pytestmark = pytest.mark.chart
@@ -132,6 +132,21 @@ def test_topics_come_first_and_the_test_checks_them() -> None:
     assert test["metadata"]["annotations"]["helm.sh/hook"] == "test"
     assert test["spec"]["containers"][0]["args"] == ["topics", "check"]
     assert not render(*STAND_IN, "topics.create=false").all("Job")
+
+
+def test_whoever_looks_at_topics_knows_the_shadow() -> None:
+    rendered = render(*STAND_IN, "settings.shadow_policy=trial", "topics.shadow=on-trial")
+    looking = rendered.one("Job")["spec"]["template"]["spec"]["containers"] + rendered.one("Pod")["spec"]["containers"]
+    for container in [*looking, rendered.worker()]:
+        assert settings_of(env_of(container)).written_topics[-1] == "on-trial"
+
+
+def test_the_reviews_topic_is_made_and_read_where_it_is_named() -> None:
+    rendered = render(*STAND_IN, "topics.reviews=decisions")
+    (making,) = rendered.one("Job")["spec"]["template"]["spec"]["containers"]
+    for container in (making, rendered.worker()):
+        assert settings_of(env_of(container)).reviews_topic == "decisions"
+    assert settings_of(env_of(render(*STAND_IN).worker())).reviews_topic is None
 
 
 def _volume(pod: Object, name: str) -> Object:

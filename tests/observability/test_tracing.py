@@ -47,9 +47,9 @@ def traceparent(headers: Headers) -> bytes | None:
 
 
 def test_an_events_span_is_a_child_of_its_producers_and_the_verdicts_parent(spans: InMemorySpanExporter) -> None:
-    with event_span(record([("traceparent", PARENT), ("tracestate", b"a=1")]), "group"):
+    with event_span(record([("traceparent", PARENT), ("tracestate", b"a=1")]), "group") as span:
         sent = traceparent([("traceparent", PARENT)])
-        tell(verdict(label=Label.UNSAFE, violated_categories=("S9",)))
+        tell(span, verdict(label=Label.UNSAFE, violated_categories=("S9",)))
     (span,) = spans.get_finished_spans()
     assert span.context.trace_id == 0x0AF7651916CD43DD8448EB211C80319C
     assert span.parent is not None and span.parent.span_id == 0xB7AD6B7169203331
@@ -102,8 +102,8 @@ def test_failures_are_told_without_their_words(spans: InMemorySpanExporter) -> N
         raise ValueError("secret")
     with pytest.raises(asyncio.CancelledError), event_span(record(), "group"):
         raise asyncio.CancelledError
-    with event_span(record(), "group"):
-        tell(DeadLetter(None, b"secret", [], "invalid_json"))
+    with event_span(record(), "group") as span:
+        tell(span, DeadLetter(None, b"secret", [], "invalid_json"))
     failed, given_back, dead = spans.get_finished_spans()
     assert (failed.status.status_code, failed.status.description) == (StatusCode.ERROR, "ValueError")
     assert (given_back.attributes or {})["moderation.outcome"] == "given_back"

@@ -4,7 +4,8 @@ The guards know no chance: "bomb" is S9, "ignore" is an attack. FAKE_DELAY is th
 text that do something to the worker: "LOSE-THE-DEVICE" raises what ends the process, "KILL" and "KILL-IN-PREPARATION"
 end it at once (SIGKILL, on the device's or on a CPU thread), "HANG" never returns, "BREAK" raises for this check alone,
 "OUT-OF-MEMORY" is more than the device has memory for, "OUT-OF-MEMORY-TOGETHER" only beside other checks.
-FAKE_HARMLESS names one of them that does nothing. FAKE_LOAD_SECONDS is the time
+FAKE_HARMLESS names one of them that does nothing. FAKE_KILLED_BY_POLICY names a policy whose preparations kill the
+worker. FAKE_LOAD_SECONDS is the time
 that loading takes. With FAKE_CARD there is a graphics card, as far as metrics know.
 
 Variables that name a file, by which a test holds the worker for as long as the file is there: FAKE_BROKEN_WHILE makes
@@ -59,7 +60,10 @@ class _Killable(FakeGuard):
     """Content may kill its preparation, as a broken image kills a decoder written in C."""
 
     def prepare(self, event: ChatEvent, policy: Policy) -> Preparation:
-        if _says(turns_of(event)[-1].text, "KILL-IN-PREPARATION"):
+        if (
+            _says(turns_of(event)[-1].text, "KILL-IN-PREPARATION")
+            or os.environ.get("FAKE_KILLED_BY_POLICY") == policy.name
+        ):
             os.kill(os.getpid(), signal.SIGKILL)
         while "WAIT-IN-PREPARATION" in turns_of(event)[-1].text and _held("FAKE_WAIT_WHILE"):
             time.sleep(0.01)

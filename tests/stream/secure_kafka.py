@@ -162,6 +162,9 @@ def needed(user: str, rig: Rig) -> list[AclBinding]:
         (ResourceType.GROUP, rig.group, AclOperation.READ),
     ]
     wanted += [(ResourceType.TOPIC, topic, AclOperation.WRITE) for topic in rig.outputs.values()]
+    if topic := rig.extra.get("reviews_topic"):
+        wanted.append((ResourceType.TOPIC, topic, AclOperation.READ))
+        wanted.append((ResourceType.GROUP, f"{rig.group}-reviews", AclOperation.READ))
     return [
         AclBinding(kind, name, ResourcePatternType.LITERAL, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
         for kind, name, operation in wanted

@@ -249,3 +249,24 @@ def test_a_record_that_wanders_from_worker_to_worker_is_condemned_by_all_of_thei
     first.isolation._journal.close()  # killed alone, and not started again
     assert first.beside().take(1)[0].kills == 2
     assert first.beside().take(1)[0].kills == 2, "told twice is no more"
+
+
+async def test_what_is_done_beside_judgement_is_named_and_takes_the_blame_off_the_others(life: Life) -> None:
+    (alone,) = life.take(1)
+    assert not life.isolation.began_after_a_kill
+    with life.isolation.beside(InputRecord(2)):
+        assert life.named == {1, 2}
+    assert life.named == {1}
+    beside = life.isolation.beside(InputRecord(2))
+    beside.__enter__()
+    again = life.killed()
+    assert again.isolation.began_after_a_kill
+    assert [case.kills for case in again.take(1, 2, 3)] == [1, 1, 0]
+    assert not alone.gone
+
+
+async def test_who_is_beside_when_the_worker_ends_is_no_suspect(life: Life) -> None:
+    with life.isolation.beside(InputRecord(2)):
+        after = life.ended()
+    assert not after.isolation.began_after_a_kill
+    assert after.named == set()

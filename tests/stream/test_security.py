@@ -9,13 +9,15 @@ from pathlib import Path
 
 import orjson
 import pytest
+from aiokafka import AIOKafkaProducer
 
-from tests.stream.rig import Rig, chat_event, new_rig, until
+from tests.stream.rig import Rig, chat_event, metric, new_rig, until
 from tests.stream.secure_kafka import SECRETS, SecureKafka, secure_kafka, unsecured_token
 from tests.stream.token_endpoint import CLIENT, CLIENT_SECRET, token_endpoint
 from worker.exit_codes import ExitCode
 from worker.local.kafka import KafkaUnavailable
 from worker.local.workers import WorkerProcess
+from worker.stream.topics import TopicSpec, create_topics
 
 pytestmark = pytest.mark.kafka
 
@@ -192,6 +194,28 @@ async def test_a_right_that_is_taken_away_ends_the_worker(secure: SecureKafka, o
             assert worker.stop() == ExitCode.OK
     assert outcomes.counts.keys() == {"unsafe"}
     assert not any((await own.lag()).values())
+
+
+async def test_a_right_to_the_reviews_that_is_taken_away_leaves_the_judging_alone(
+    secure: SecureKafka, own: Rig
+) -> None:
+    own.extra["reviews_topic"] = topic = f"{own.group}-decisions"
+    await create_topics([TopicSpec(topic, 1, 1)], bootstrap_servers=secure.bootstrap_servers)
+    secure.allow("worker", own, but=f"{own.group}-reviews")
+    async with own.outcomes() as outcomes:
+        with own.worker(**secure.settings("plain"), reviews_topic=topic) as worker:
+            await own.ready(worker)
+            await until(lambda: f"group {own.group}-reviews gives User:worker no READ" in worker.log.read_text())
+            secure.allow("worker", own)
+            await until(lambda: metric(worker, "moderation_reviews_unread") == 0)
+            secure.take_away("worker", own, topic)
+            async with AIOKafkaProducer(bootstrap_servers=secure.bootstrap_servers) as console:
+                await console.send_and_wait(topic, b"no review")
+            await until(lambda: metric(worker, "moderation_reviews_unread") == 1)
+            await outcomes.until_answered(await own.send([(b"k", chat_event("a bomb"))]))
+            assert worker.stop() == ExitCode.OK
+        told = [line for line in errors(worker) if "reviews are not read now" in line]
+    assert told and not any("\n" in line for line in told)
 
 
 # -- people's commands

@@ -131,7 +131,7 @@ def replay(
     from worker.stream.replay import Replay, ReplayOptions
 
     selection, settings = _selection(cause, source_topic, since, until), settings_of(context)
-    if to in settings.output_topics:
+    if to in settings.written_topics:
         raise typer.BadParameter(f"{to} is an output topic of the worker: nobody judges there", param_hint="--to")
     group = group or f"{settings.group}-replay"
     if group == settings.group:

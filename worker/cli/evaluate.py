@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.cli.context import StandInOption, settings_of
+from worker.cli.from_reviews import FromReviewsOption, OnlyWriteOption, written_reviews
 from worker.cli.labelled_data import (
     CategoryOption,
     Columns,
@@ -41,7 +42,9 @@ _OUTPUT = Path("evaluation")
 
 def evaluate(
     context: typer.Context,
-    data: Annotated[list[Path], typer.Argument(help="Labelled data: JSONL, CSV, parquet, a data set's directory.")],
+    data: Annotated[
+        list[Path] | None, typer.Argument(help="Labelled data: JSONL, CSV, parquet, a data set's directory.")
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory of the results and reports.")] = _OUTPUT,
     policy: Annotated[str | None, typer.Option(help="Judge under this policy; else the default one.")] = None,
     compare: Annotated[
@@ -50,6 +53,8 @@ def evaluate(
     count_review: Annotated[
         bool, typer.Option("--count-review", help="What goes to review counts as flagged.")
     ] = False,
+    from_reviews: FromReviewsOption = False,
+    only_write_reviews: OnlyWriteOption = False,
     format_: FormatOption = Format.AUTO,
     split: SplitOption = None,
     text_column: TextOption = None,
@@ -67,15 +72,23 @@ def evaluate(
     """Judge labelled examples, and measure recall, false positives and F1 as the release does.
 
     Writes results.jsonl (a line an example, as they come: a stopped run goes on from it), report.json, report.md and
-    report.html. Rows that cannot be read are named and skipped; exit code 1 where nothing was judged.
+    report.html. Rows that cannot be read are named and skipped; exit code 1 where nothing was judged. --from-reviews
+    writes what reviewers have decided to reviews.jsonl there, and takes it as (more) data.
 
     Example: moderation-worker evaluate --stand-in examples.jsonl
     """
     settings = settings_of(context, stand_in=stand_in)
+    paths = list(data or [])
+    if from_reviews or only_write_reviews:
+        paths.append(written_reviews(settings, output))
+    if only_write_reviews:
+        return
+    if not paths:
+        raise typer.BadParameter("name labelled data, or give --from-reviews")
     chosen = policy_of(settings, policy)
     columns = Columns(text_column, label_column, category_column, group_column, id_column)
     labelled = data_set_of(
-        data, format_, split, columns, label_means, (unsafe_value, safe_value), (default_group, group)
+        paths, format_, split, columns, label_means, (unsafe_value, safe_value), (default_group, group)
     )
     survey = surveyed(labelled)
     report = _report(judged(settings, chosen, labelled, survey, output), survey, compare, count_review)

@@ -12,13 +12,21 @@ def schemas(
     ] = False,
     directory: Annotated[Path, typer.Option(help="Where schemas/ and docs/ are.")] = Path(),
 ) -> None:
-    """Write schemas/*.schema.json, docs/settings.md and docs/metrics.md, or check that they are up to date."""
+    """Write schemas/, and docs/settings.md, metrics.md and asyncapi.md, or check that they are up to date."""
+    from worker.asyncapi import FILE, asyncapi
+    from worker.asyncapi_page import asyncapi_page
     from worker.contract.schemas import drifted, write_schemas
     from worker.metrics_page import metrics_page
     from worker.policy.schema import policy_schemas
     from worker.settings_page import settings_page
 
-    pages = {directory / "docs" / "settings.md": settings_page(), directory / "docs" / "metrics.md": metrics_page()}
+    docs = directory / "docs"
+    pages = {
+        docs / "settings.md": settings_page(),
+        docs / "metrics.md": metrics_page(),
+        docs / "asyncapi.md": asyncapi_page(),
+        directory / "schemas" / FILE: asyncapi(),
+    }
     outdated = [page for page, text in pages.items() if not page.exists() or page.read_text(encoding="utf-8") != text]
     if check:
         differing = [*drifted(directory / "schemas", policy_schemas()), *outdated]

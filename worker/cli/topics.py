@@ -36,7 +36,8 @@ def create(
     largest = {"max.message.bytes": str(max(_KAFKAS_DEFAULT_LIMIT, settings.max_record_bytes + 65_536))}
     specs = [
         TopicSpec(name, partitions, replication_factor, largest)
-        for name in (settings.input_topic, settings.safe_topic, settings.unsafe_topic, settings.review_topic)
+        for name in (settings.input_topic, *settings.written_topics)
+        if name != settings.dead_letter_topic
     ]
     if settings.reviews_topic:  # a person's decision is a small record
         specs.append(

@@ -20,6 +20,7 @@ _ALWAYS: KafkaHeaders = [
     ("ce_type", b"moderation.verdict.v1"),
 ]
 _LABELS = {label: ("moderation-label", label.value.encode()) for label in Label}
+_SHADOW = ("moderation-shadow", b"true")
 DecimalText = Annotated[str, Field(pattern=r"^-?\d+$")]  # a header is text
 
 
@@ -53,6 +54,8 @@ class VerdictHeaders(_HeaderModel):
     """The verdict's label."""
     categories: str = Field(alias="moderation-categories")
     """The violated category keys, comma-separated (`S1,S9`); empty where there are none."""
+    shadow: Literal["true"] | None = Field(default=None, alias="moderation-shadow")
+    """Only on the shadow topic: the verdict of a policy that is on trial. Nothing may follow from it."""
     traceparent: str | None = None
     """W3C trace context: as the input record had it, or, where tracing is on, with the worker's own span."""
 
@@ -75,6 +78,11 @@ def verdict_headers(verdict: Verdict, of_record: Headers) -> KafkaHeaders:
     if traceparent is not None and _TRACEPARENT.fullmatch(traceparent):
         headers.append(("traceparent", traceparent))
     return headers
+
+
+def shadow_headers(verdict: Verdict, of_record: Headers) -> KafkaHeaders:
+    """The headers of a shadow policy's verdict: those of a verdict, and `moderation-shadow`."""
+    return [*verdict_headers(verdict, of_record), _SHADOW]
 
 
 class DeadLetterHeaders(_HeaderModel):

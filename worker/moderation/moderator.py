@@ -18,8 +18,10 @@ from worker.moderation.decision import LLAMA_GUARD, PROMPT_GUARD, Decision, Guar
 from worker.moderation.explanation import explain
 from worker.moderation.guard_lane import Answers, GuardLane, PlainTicket, Ticket
 from worker.moderation.preparer import Preparer
-from worker.moderation.scope import scope_of
+from worker.moderation.quiet import Quiet
+from worker.moderation.scope import Scope, scope_of
 from worker.moderation.single_flight import SingleFlight
+from worker.moderation.spare_time import SpareTime
 from worker.moderation.verdict_cache import Judgement, VerdictCache
 from worker.observability import metrics
 from worker.policy.policy import Policy
@@ -29,6 +31,8 @@ _BATCHES_AHEAD = 4  # two in the air, and as much again to choose neighbours in 
 
 _GUARD_SECONDS = metrics.STAGE.labels("guard")
 
+Hear = Callable[[Sequence[GuardAnswer]], object]
+
 
 @dataclass(slots=True)
 class Origin:
@@ -36,11 +40,14 @@ class Origin:
 
     source: Source
     verdict_id: str
+    record: Record | None = None
 
     @classmethod
     def of(cls, record: Record) -> "Origin":
         """The origin of a Kafka record."""
-        return cls.at(record.topic, record.partition, record.offset, record.timestamp)
+        origin = cls.at(record.topic, record.partition, record.offset, record.timestamp)
+        origin.record = record
+        return origin
 
     @classmethod
     def at(cls, topic: str, partition: int, offset: int, timestamp_ms: int) -> "Origin":
@@ -95,7 +102,8 @@ class Moderator:
         for guard in guards:
             if guard.name not in options.batch_tokens:  # its findings would be overlooked, and that means safe
                 raise ValueError(f"no batch budget and no rule of decision for a guard named {guard.name!r}")
-        self._options, self._clock, self._now = options, clock, now
+        self._guards, self._options, self._clock, self._now = tuple(guards), options, clock, now
+        self._quiet: Quiet | None = None  # kept only for whoever wants the guards' spare time
         self._device = DeviceThread()
         most_ahead = _BATCHES_AHEAD * sum(options.batch_tokens[guard.name] for guard in guards)
         self._preparer = Preparer(guards, options.prepare_threads, most_ahead)
@@ -122,19 +130,42 @@ class Moderator:
         self._single_flight = None if cache is None else SingleFlight(cache)
 
     async def judge(
-        self, event: ChatEvent, policy: Policy, origin: Origin, arrived: float, ticket: Ticket | None = None
+        self,
+        event: ChatEvent,
+        policy: Policy,
+        origin: Origin,
+        arrived: float,
+        ticket: Ticket | None = None,
+        hear: Hear | None = None,
     ) -> Verdict:
         """The verdict on an event that arrived at `arrived` (seconds, on the moderator's clock).
 
         Raises Unjudgeable where there can be none. `ticket` tells whether the work has started; that of a verdict with
-        `cached` stays as it is, because it cost nothing.
+        `cached` stays as it is, because it cost nothing. `hear` is told what the guards said, where they were asked.
         """
-        judge = partial(self._judgement, event, policy, ticket or PlainTicket())
+        judge = partial(self._judgement, event, policy, ticket or PlainTicket(), hear)
         if self._single_flight is None or not content_stays(event):
             judgement, cached = await judge(), False
         else:
             judgement, cached = await self._single_flight.judge(await content_key(event, policy), judge)
         return self._verdict(event, policy, origin, arrived, judgement, cached=cached)
+
+    def decided(
+        self,
+        event: ChatEvent,
+        policy: Policy,
+        origin: Origin,
+        arrived: float,
+        answers: Sequence[GuardAnswer],
+        scope: Scope,
+    ) -> Verdict:
+        """The verdict that follows from the guards' answers."""
+        return self._verdict(event, policy, origin, arrived, _judged(answers, policy, scope), cached=False)
+
+    def spare_time(self) -> SpareTime:
+        """The same guards on the same device, while no event needs them. To be called before the first event."""
+        self._quiet = Quiet()
+        return SpareTime(self._guards, self._device, self._quiet, self._options.batch_timeout)
 
     def close(self) -> None:
         """Ends the threads; work that has not started is given up."""
@@ -143,16 +174,24 @@ class Moderator:
 
     async def answers(self, event: ChatEvent, policy: Policy, ticket: Ticket | None = None) -> list[GuardAnswer]:
         """What the guards say of an event, undecided and from no cache. Raises Unjudgeable."""
-        preparations = await self._preparer.prepare(event, policy)
+        if self._quiet is not None:
+            self._quiet.enter()
         try:
-            return await self._answers(preparations, ticket or PlainTicket())
+            preparations = await self._preparer.prepare(event, policy)
+            try:
+                return await self._answers(preparations, ticket or PlainTicket())
+            finally:
+                self._preparer.done_with(preparations)
         finally:
-            self._preparer.done_with(preparations)
+            if self._quiet is not None:
+                self._quiet.leave()
 
-    async def _judgement(self, event: ChatEvent, policy: Policy, ticket: Ticket) -> Judgement:
+    async def _judgement(self, event: ChatEvent, policy: Policy, ticket: Ticket, hear: Hear | None) -> Judgement:
         scope = scope_of(event, policy)
         answers = [] if scope.event is None else await self.answers(scope.event, policy, ticket)
-        return Judgement(decide(answers, policy, scope.reasons), _coverage(answers))
+        if hear is not None:
+            hear(answers)
+        return _judged(answers, policy, scope)
 
     async def _answers(self, preparations: Sequence[Preparation], ticket: Ticket) -> list[GuardAnswer]:
         began, answers = self._clock(), Answers(ticket)
@@ -204,6 +243,10 @@ class Moderator:
             metadata=event.metadata,
             event=event if carries_event else None,
         )
+
+
+def _judged(answers: Sequence[GuardAnswer], policy: Policy, scope: Scope) -> Judgement:
+    return Judgement(decide(answers, policy, scope.reasons), _coverage(answers))
 
 
 def _scores(decision: Decision) -> Scores:

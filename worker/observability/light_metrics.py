@@ -118,13 +118,13 @@ class LightHistogram(Collector):
     ) -> None:
         """`buckets`: upper bounds, rising, each of them part of its bucket; what is above the last one is counted."""
         self.name, self.documentation, self.labelnames = name, documentation, tuple(labelnames)
-        self._bounds = tuple(float(bound) for bound in buckets)
+        self.bounds = tuple(float(bound) for bound in buckets)
         self._series: dict[tuple[str, ...], Distribution] = {}
         registry.register(self)
 
     def labels(self, *values: str) -> Distribution:
         """The series of these label values."""
-        return self._series.setdefault(values, Distribution(self._bounds))
+        return self._series.setdefault(values, Distribution(self.bounds))
 
     def describe(self) -> Iterable[Metric]:
         """The family without its series."""
@@ -135,7 +135,7 @@ class LightHistogram(Collector):
         family = HistogramMetricFamily(self.name, self.documentation, labels=self.labelnames)
         for values, series in list(self._series.items()):
             total, buckets = 0, []
-            for bound, count in zip((*map(str, self._bounds), "+Inf"), list(series.counts), strict=True):
+            for bound, count in zip((*map(str, self.bounds), "+Inf"), list(series.counts), strict=True):
                 total += count
                 buckets.append((bound, total))
             family.add_metric(values, buckets, series.sum)

@@ -61,7 +61,7 @@ POLICIES_LOADED = Gauge(
 
 REVIEWS = Counter(
     "moderation_reviews",
-    "Reviewers' decisions by the verdict's policy (the first `metrics_tenants` of the policies, `other`), its label, and "
+    "Reviewers' decisions by the verdict's policy (the first `metrics_tenants` of them, `other`), its label and "
     "the person's; `none` where the review does not say what the verdict was.",
     ["policy", "verdict", "person"],
 )
@@ -74,6 +74,23 @@ REVIEWS_UNREADABLE = Counter("moderation_reviews_unreadable", "Records on the re
 REVIEWS_UNREAD = Gauge(
     "moderation_reviews_unread",
     "1 while the reviews topic is set and cannot be read: it, the right to it or the connection is missing.",
+)
+
+SHADOW_VERDICTS = LightCounter(
+    "moderation_shadow_verdicts",
+    "Verdicts of the shadow policy that the broker confirmed, by the main verdict's label and its own.",
+    ["main", "shadow"],
+)
+SHADOW_DROPPED = LightCounter(
+    "moderation_shadow_dropped",
+    "Events of the shadow's share that it left alone: `busy` (the guards had no moment for it), `behind` (more than it "
+    "keeps up with), `image_url`, `no_policy`, `paused` (this process began after a kill).",
+    ["reason"],
+)
+SHADOW_ERRORS = LightCounter(
+    "moderation_shadow_errors",
+    "Events that the shadow failed on, by stage: `prepare`, `judge`, `decide`, `publish`. The main verdict is there.",
+    ["stage"],
 )
 
 IN_FLIGHT_EVENTS = LightGauge("moderation_in_flight_events", "Events fetched and not finished.")

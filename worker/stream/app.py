@@ -4,7 +4,7 @@ it."""
 import os
 import socket
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,26 @@ from worker.observability import tracing
 from worker.observability.health import Report
 from worker.observability.logs import configure_logs
 from worker.settings import Settings, SettingsError, load_settings
+from worker.stream.live_policies import LivePolicies
 from worker.stream.pipeline import Pipeline
+from worker.stream.reviews import Reviews
 from worker.stream.start import LoadGuards
+from worker.stream.status.document import Status
+from worker.stream.status.history import History
+from worker.stream.status.pages import add_status_pages
+from worker.stream.status.reading import read
+from worker.stream.status.sampler import Sampler
 
 log = structlog.get_logger(__name__)
 
 
 def create_app(settings: Settings, load: LoadGuards = load_guards) -> faust.App:
-    """The app: the pipeline as its service, /healthz, /readyz and /metrics as its pages. `app.pipeline` is the
-    pipeline."""
+    """The app: the pipeline as its service; /healthz, /readyz, /metrics and the status page as its pages.
+    `app.pipeline` is the pipeline."""
     tracing.start(settings)
-    pipeline = Pipeline(settings, load)
+    pipeline, history = Pipeline(settings, load), History(read)
+    sampler = [Sampler(history)] if settings.status_page else []
+    beside = [Reviews(settings, lambda: _policies_of(pipeline))] if settings.reviews_topic else []
 
     class Boot(faust.App.BootStrategy):  # type: ignore[misc]
         # Faust's own consumer and producer stay off: the chat events go through aiokafka directly
@@ -36,7 +45,8 @@ def create_app(settings: Settings, load: LoadGuards = load_guards) -> faust.App:
         enable_kafka = False
 
         def server(self) -> Iterable[Any]:
-            return [*super().server(), pipeline]  # started last, stopped first
+            # In front of the pipeline's stop, which has the whole drain; behind its start, which may take minutes.
+            return [*super().server(), *sampler, pipeline, *beside]  # started last, stopped first
 
     class Host(faust.App):  # type: ignore[misc]
         BootStrategy = Boot
@@ -60,8 +70,20 @@ def create_app(settings: Settings, load: LoadGuards = load_guards) -> faust.App:
     )
     app.pipeline = pipeline
     _add_pages(app, pipeline)
+    if settings.status_page:
+        status = Status(settings, pipeline.health, pipeline.recent, history, lambda: _live_policies_of(pipeline))
+        add_status_pages(app, status)
     log.info("health and metrics are served", host=settings.web_host, port=port)
     return app
+
+
+def _live_policies_of(pipeline: Pipeline) -> LivePolicies | None:
+    return None if pipeline.parts is None else pipeline.parts.policies
+
+
+def _policies_of(pipeline: Pipeline) -> Collection[str]:
+    """The policies that metrics may tell apart."""
+    return () if pipeline.parts is None else pipeline.parts.policies.names
 
 
 def _add_pages(app: faust.App, pipeline: Pipeline) -> None:

@@ -23,7 +23,7 @@ async def kafka_faults(settings: Settings) -> list[Fault]:
         security=security_of(settings),
         group=settings.group,
         reads=[settings.input_topic],
-        writes=settings.output_topics,
+        writes=settings.written_topics,
     )
     return faults or await _too_small_topics(settings)
 
@@ -39,6 +39,19 @@ async def sender_faults(settings: Settings) -> list[Fault]:
     )
 
 
+async def review_faults(settings: Settings) -> list[Fault]:
+    """Everything that would keep a worker from reading the reviews topic; empty if nothing would, or there is none."""
+    if settings.reviews_topic is None:
+        return []
+    return await preflight(
+        bootstrap_servers=settings.bootstrap_servers,
+        security=security_of(settings),
+        group=settings.reviews_group,
+        reads=[settings.reviews_topic],
+        writes=[],
+    )
+
+
 async def connection_faults(settings: Settings) -> list[Fault]:
     """Why no broker takes the connection; empty if one does."""
     return await preflight(
@@ -50,7 +63,7 @@ async def _too_small_topics(settings: Settings) -> list[Fault]:
     """Output topics that would refuse a record which the settings allow. The broker refuses it after the hand-over,
     when it is too late to publish something smaller. Topics whose settings we may not see are believed to be large
     enough."""
-    limits = await record_limits(settings, settings.output_topics)
+    limits = await record_limits(settings, settings.written_topics)
     return [
         Fault(
             f"topic {topic}",

@@ -2,7 +2,8 @@
 its third kill. The rules are those of suspects.py."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import structlog
@@ -31,6 +32,7 @@ class Isolation:
         kills = kills_after(found)
         kills |= {name: max(count, kills.get(name, 0)) for name, count in told.items()}
         self._suspects = Suspects(worst(kills, most_suspects))
+        self._after_a_kill = bool(kills)
         self._slots = {name: journal.add(name, kills, False) for name, kills in self._suspects.kills.items()}
         self._begin: dict[Case, Callable[[], None]] = {}  # of those that wait
         journal.write()
@@ -95,6 +97,23 @@ class Isolation:
             self._mark(case, in_flight=False)
         if self._suspects.waiting or not self._suspects.inside:
             self.admit()  # and else the next fetch writes what has changed
+
+    @property
+    def began_after_a_kill(self) -> bool:
+        """Whether the journal had suspects when this process began."""
+        return self._after_a_kill
+
+    @contextlib.contextmanager
+    def beside(self, record: Record) -> Iterator[None]:
+        """Names a record with which something is done beside its judgement. A kill meanwhile makes it a suspect among
+        those in flight: none of them is then taken for the only one."""
+        slot = self._journal.add(Name(record.partition, record.offset, record.timestamp), 0, True)
+        self._journal.write()
+        try:
+            yield
+        finally:
+            self._journal.remove(slot)
+            self._journal.write()
 
     def committed(self, ends: Mapping[TopicPartition, int]) -> None:
         """Offsets were committed: suspects before them are somebody's answered ones, or will never come again."""

@@ -28,6 +28,10 @@ class LivePolicies:
 
     for_event: Callable[[ChatEvent], Policy]
     """The policy of an event, as of `PolicyStore`."""
+    store: PolicyStore
+    """All of them."""
+    named: Callable[[str], Policy | None]
+    """The policy of a name, as of `PolicyStore`."""
     names: frozenset[str]
     """The first `metrics_tenants` names of policies, the default one among them: those that metrics may tell apart."""
 
@@ -41,10 +45,15 @@ class LivePolicies:
         self._loaded, self._refused = (metrics.POLICY_RELOADS.labels(outcome) for outcome in ("loaded", "refused"))
         self._take(self._reload.first() if self._reload else PolicyStore())
 
+    @property
+    def tenants(self) -> Tenants:
+        """The first `metrics_tenants` tenants that have a policy: those that may be told apart."""
+        return self._tenants
+
     def follow_tenants(self, tell: Callable[[Tenants], None]) -> None:
         """`tell` gets the first `metrics_tenants` tenants that have a policy: now, and when they change."""
         self._on_tenants = tell
-        tell(self._tenants)
+        tell(self.tenants)
 
     async def often(self) -> None:
         """Looks at the file as often as the settings say."""
@@ -70,7 +79,8 @@ class LivePolicies:
             metrics.POLICIES_REFUSED.set(0)
 
     def _take(self, policies: PolicyStore) -> None:
-        self.for_event, self._tenants = policies.for_event, policies.tenants[: self._most_tenants]
+        self.store, self.for_event, self.named = policies, policies.for_event, policies.named
+        self._tenants = policies.tenants[: self._most_tenants]
         self.names = frozenset(policies.names[: self._most_tenants])
         metrics.POLICIES_LOADED.set(self._now())
         self._on_tenants(self._tenants)

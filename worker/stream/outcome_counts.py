@@ -9,6 +9,7 @@ from worker.observability import metrics
 from worker.observability.light_metrics import Count
 from worker.policy.taxonomy import CATEGORY_KEYS
 from worker.stream.publisher import Outcome
+from worker.stream.status.recent import RecentOutcomes
 
 _PUBLISH_SECONDS = metrics.STAGE.labels("publish")
 _END_TO_END_SECONDS = metrics.END_TO_END.labels()
@@ -18,9 +19,14 @@ _NO_TENANTS = ("other", "none")  # what metrics say instead of a name
 class OutcomeCounts:
     """Counts confirmed outcomes. Senders choose the tenant, so that only names given here are told apart."""
 
-    def __init__(self, tenants: Iterable[str], clock: Callable[[], float] = time.monotonic) -> None:
-        """`tenants`: the names that metrics may hold; all others are `other`."""
-        self._clock = clock
+    def __init__(
+        self,
+        tenants: Iterable[str],
+        clock: Callable[[], float] = time.monotonic,
+        recent: RecentOutcomes | None = None,
+    ) -> None:
+        """`tenants`: the names that metrics may hold; all others are `other`. `recent` is told of each outcome."""
+        self._clock, self._recent = clock, recent
         self._by_label = {label: metrics.VERDICTS.labels(label.value) for label in Label}
         self._of_others = self._of(_NO_TENANTS[0])
         self._by_tenant: dict[str | None, dict[Label, Count]] = {}
@@ -50,7 +56,11 @@ class OutcomeCounts:
         _END_TO_END_SECONDS.observe(now - arrived)
         if not isinstance(outcome, Verdict):
             metrics.DEAD_LETTERS.labels(outcome.error_type).inc()
+            if self._recent is not None:
+                self._recent.dead_letter(outcome, now - arrived)
             return
+        if self._recent is not None:
+            self._recent.verdict(outcome, now - arrived)
         self._by_label[outcome.label].inc()
         self._by_tenant.get(outcome.tenant, self._of_others)[outcome.label].inc()
         for category in outcome.violated_categories:

@@ -15,26 +15,26 @@ from worker.contract.chat_event import read_chat_event
 from worker.contract.dead_letter import DeadLetter
 from worker.contract.errors import Unjudgeable
 from worker.exit_codes import ExitCode
-from worker.moderation.moderator import Moderator, Origin
+from worker.moderation.moderator import Origin
 from worker.observability import metrics, tracing
 from worker.observability.health import Health, Phase
 from worker.settings import Settings
 from worker.stream.commits import Commits
 from worker.stream.dead_letter_stop import DeadLetterStop
 from worker.stream.in_flight import InFlight
-from worker.stream.isolation import Isolation
 from worker.stream.key_order import KeyOrder
 from worker.stream.lag import Lag
 from worker.stream.last_resort import CRASH_SECONDS, end_process_in
-from worker.stream.live_policies import LivePolicies
 from worker.stream.orderly_stop import OrderlyStop
 from worker.stream.outcome_counts import OutcomeCounts
 from worker.stream.progress import Progress
-from worker.stream.publisher import Outcome, Publisher
+from worker.stream.publisher import Outcome
 from worker.stream.raw_records import RawRecord
-from worker.stream.source import COMMIT_SECONDS, Source, lost_after
+from worker.stream.shadow_path import ShadowPath
+from worker.stream.source import COMMIT_SECONDS, lost_after
 from worker.stream.spans import traced
 from worker.stream.start import LoadGuards, Started, start
+from worker.stream.status.recent import RecentOutcomes
 from worker.stream.work import Work, Works
 
 log = structlog.get_logger(__name__)
@@ -49,8 +49,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
 
     1. A partition's committed offset is the end of its finished prefix, never more.
     2. Where nothing is outstanding it is the consumer's position: over transaction markers and compaction's holes.
-    3. What is taken away is given back unless it has started; what has started is finished, up to a deadline, and
-    committed.
+    3. What is taken away is given back unless it has started; what has started is finished and committed.
     4. Anything unexpected ends the process; Kafka redelivers.
     5. What was in flight when the process was killed is judged alone.
     """
@@ -60,21 +59,17 @@ class Pipeline(faust.Service):  # type: ignore[misc]
         self.settings = settings
         self._load = load
         self.health = Health(settings.stuck_after_seconds, lost_after(settings))
+        self.recent = RecentOutcomes()
         self.failure: BaseException | None = None
         self.orderly_stop = OrderlyStop()
         self._dead_letter_stop = DeadLetterStop(settings, self.orderly_stop)
-        self._parts: Started | None = None
+        self.parts: Started | None = None  # from when it has started
         self._tasks: list[asyncio.Future[None]] = []
 
     @property
     def loading(self) -> bool:
         """Whether the models are still on their way, on a thread that cannot be stopped."""
-        return self._parts is None and self.failure is None
-
-    @property
-    def policy_names(self) -> frozenset[str]:
-        """The names of policies that metrics may tell apart; none before it has started."""
-        return frozenset() if self._parts is None else self._parts.policies.names
+        return self.parts is None and self.failure is None
 
     # -- the story of one record --------------------------------------------------------------------------------------
 
@@ -136,14 +131,13 @@ class Pipeline(faust.Service):  # type: ignore[misc]
         self._works = Works()
         metrics.OLDEST_UNFINISHED.follow(self._works.oldest)
         try:
-            self._parts = await start(self.settings, self._load, self.orderly_stop.guard_down)
-            self._moderator: Moderator = self._parts.moderator
-            self._policies: LivePolicies = self._parts.policies
-            self._counts = OutcomeCounts(())
+            self.parts = parts = await start(self.settings, self._load, self.orderly_stop.guard_down)
+            self._policies = parts.policies
+            self._counts = OutcomeCounts((), recent=self.recent if self.settings.status_page else None)
             self._policies.follow_tenants(self._counts.tell_apart)
-            self._source: Source = self._parts.source
-            self._publisher: Publisher = self._parts.publisher
-            self._isolation: Isolation = self._parts.isolation
+            self._source, self._publisher, self._isolation = parts.source, parts.publisher, parts.isolation
+            self._shadow = ShadowPath(self.settings, parts.moderator, self._policies, self._isolation, self._broke_down)
+            self._moderator = self._shadow.moderator
             self._lag = Lag(self._source.ends, self._progress)
             self._commits = Commits(self._source, self._progress, self._isolation.committed)
             self.health.phase = Phase.JOINING
@@ -158,15 +152,16 @@ class Pipeline(faust.Service):  # type: ignore[misc]
 
     async def on_stop(self) -> None:
         """Takes nothing more, finishes what has started, commits, leaves the group."""
-        if self._parts is None:
+        if self.parts is None:
             end_process_in(*(_STOP_WHILE_LOADING if self.loading else _CRASH))
             return
         self._isolation.end()
         failed = self.crashed or self.failure is not None  # mode marks every service when one of them crashes
         self.health.phase = Phase.FAILED if failed else Phase.DRAINING
         end_process_in(*(_CRASH if failed else (self.settings.drain_seconds, ExitCode.DRAIN_DEADLINE)))
-        for task in self._tasks[:1]:  # the intake; the commits go on
-            task.cancel()
+        self._shadow.drop()
+        if self._tasks:
+            self._tasks[0].cancel()  # the intake; the commits go on
         if not failed:
             await self._drain(self._progress.owned)
             await self._commits.now()
@@ -174,7 +169,8 @@ class Pipeline(faust.Service):  # type: ignore[misc]
             task.cancel()
         await self._source.stop()
         await self._publisher.stop()
-        self._moderator.close()
+        await self._shadow.stop()
+        self.parts.moderator.close()
         log.info("stopped", failed=failed, unfinished=len(self._works))
 
     async def crash(self, reason: BaseException) -> None:
@@ -227,14 +223,16 @@ class Pipeline(faust.Service):  # type: ignore[misc]
 
     def _broke(self, work: Work, error: BaseException) -> None:
         """A record that has no outcome: the process ends, and it comes again."""
-        # Nobody's concern where it is another worker's by now, and we are stopping.
-        left = not work.entry.owner.live and self.health.phase is Phase.DRAINING
-        if self.failure is None and not left:
-            if not isinstance(error, KafkaError):  # that is not the record's fault
-                self._isolation.keep()
-            self._fail(error)  # at once: the key's next event must not overtake this one
-            self._crashing = asyncio.ensure_future(super().crash(error))
+        others = not work.entry.owner.live and self.health.phase is Phase.DRAINING  # nobody's concern any more
+        if self.failure is None and not others:
+            self._broke_down(error)  # at once: the key's next event must not overtake this one
         self._end(work)
+
+    def _broke_down(self, error: BaseException) -> None:
+        if not isinstance(error, KafkaError):  # that is not the record's fault
+            self._isolation.keep()
+        self._fail(error)
+        self._crashing = asyncio.ensure_future(super().crash(error))
 
     def _give_back(self, work: Work) -> None:
         """Its next owner judges it."""
@@ -273,11 +271,9 @@ class Pipeline(faust.Service):  # type: ignore[misc]
             self.health.phase = Phase.REBALANCING
         if gone and self.failure is None:
             metrics.REBALANCES.inc()
-            late = "started work was not finished before the partitions went; it comes again"
-            await self._within(self.settings.revoke_drain_seconds, self._drain(gone), late)
+            await self._within(self.settings.revoke_drain_seconds, self._drain(gone), "started work was not finished")
         if gone and self.failure is None:
-            late = "no answer to the commit before the partitions went; the records come again"
-            await self._within(COMMIT_SECONDS, self._commits.now(), late)
+            await self._within(COMMIT_SECONDS, self._commits.now(), "no answer to the commit")
         self._progress.revoke(gone)
         self._count_partitions()
         for work in self._works:
@@ -289,15 +285,14 @@ class Pipeline(faust.Service):  # type: ignore[misc]
             async with asyncio.timeout(seconds):
                 await doing
         except TimeoutError:
-            log.warning(late)
+            log.warning(f"{late} before the partitions went; the records come again")
         except Exception as error:  # aiokafka would only log it
             await self.crash(error)
 
     async def _drain(self, partitions: Collection[TopicPartition]) -> None:
-        """Gives back what has not started of these partitions and waits for the rest. Ends early when something
-        fails."""
+        """Gives back what has not started of these partitions, waits for the rest. Ends early when something fails."""
         given_back = set(self._progress.to_give_back(partitions))
-        for work in [each for each in self._works if each.entry in given_back]:
+        for work in filter(lambda each: each.entry in given_back, self._works):
             self._give_back(work)
         leaving = [work for work in self._works if work.entry.owner.partition in partitions]
         while leaving and self.failure is None:

@@ -163,7 +163,7 @@ class Replay:
             return PAST_LIMIT
         if not letter.has_original:
             return VALUE_LEFT_OUT
-        if topic in self._settings.output_topics:  # nobody judges there, and the dead letters would never end
+        if topic in self._settings.written_topics:  # nobody judges there, and the dead letters would never end
             return FROM_OUTPUT
         return None
 

@@ -53,10 +53,11 @@ async def traced(work: Work, handle: Callable[[Work], Awaitable[None]], group: s
         work.traced = asyncio.get_running_loop().create_future()
         await handle(work)
         if work.handed_over:
-            _tell(span, await work.traced)
+            tell(span, await work.traced)
 
 
-def _tell(span: Span, outcome: Outcome) -> None:
+def tell(span: Span, outcome: Outcome) -> None:
+    """Says in an event's span what came of it."""
     if isinstance(outcome, Verdict):
         span.set_attribute("moderation.outcome", outcome.label.value)
         span.set_attribute("moderation.categories", outcome.violated_categories)

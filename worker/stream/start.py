@@ -16,6 +16,7 @@ from worker.stream.isolation import Isolation
 from worker.stream.live_policies import LivePolicies
 from worker.stream.preflight import Fault
 from worker.stream.publisher import Publisher
+from worker.stream.shadow_path import check_shadow_policy
 from worker.stream.source import Source
 
 log = structlog.get_logger(__name__)
@@ -51,6 +52,7 @@ async def start(settings: Settings, load: LoadGuards, stop_without: Callable[[st
     `stop_without` is called with the name of a guard that is down, where the settings want the worker to stop then.
     """
     policies = LivePolicies(settings)
+    check_shadow_policy(settings, policies)
     await _check_kafka(settings)
     guards = await asyncio.to_thread(load, settings, log.info)
     for model in (model for guard in guards for model in guard.models):

@@ -31,7 +31,11 @@
 - {name: MODERATION_SAFE_TOPIC, value: {{ .Values.topics.safe | quote }}}
 - {name: MODERATION_UNSAFE_TOPIC, value: {{ .Values.topics.unsafe | quote }}}
 - {name: MODERATION_REVIEW_TOPIC, value: {{ .Values.topics.review | quote }}}
+- {name: MODERATION_SHADOW_TOPIC, value: {{ .Values.topics.shadow | quote }}}
 - {name: MODERATION_DEAD_LETTER_TOPIC, value: {{ .Values.topics.deadLetter | quote }}}
+{{- with .Values.topics.reviews }}
+- {name: MODERATION_REVIEWS_TOPIC, value: {{ . | quote }}}
+{{- end }}
 {{- end }}
 
 {{- define "moderation-worker.modelEnv" -}}

@@ -70,7 +70,8 @@ class PromptGuard:
         return cls(cutter, classifier, model, options)
 
     def prepare(self, event: ChatEvent, policy: Policy) -> Preparation:
-        """Windows over the user and tool messages of the last turn; none where the assistant spoke last.
+        """Windows over the user and tool messages of the last turn, each and together; none where the assistant spoke
+        last.
 
         Raises Unjudgeable where the last message is a system message.
         """
@@ -87,13 +88,18 @@ class PromptGuard:
         return [Finding(score) if math.isfinite(score) else Finding(None, fault=Fault.GUARD_ERROR) for score in scores]
 
     def _cut_all(self, texts: list[str]) -> Cut:
-        """Each message on its own, so that none dilutes another; joined where that would make too many windows."""
-        most, cuts = self._options.max_windows, list[Cut]()
+        """Each message on its own, so that none dilutes another, and all of them joined, so that none hides a part of
+        an attack; only joined where that would make too many windows."""
+        most = self._options.max_windows
+        joined = self._cutter.cut("\n".join(texts), most)
+        if len(texts) == 1 or not joined.complete:
+            return joined
+        windows = dict.fromkeys(joined.windows)  # what is the same is judged once: a message beside an empty one
         for text in texts:
-            cuts.append(self._cutter.cut(text, most))
-            if not cuts[-1].complete or sum(len(cut.windows) for cut in cuts) > most:
-                return self._cutter.cut("\n".join(texts), most)
-        return Cut(tuple(window for cut in cuts for window in cut.windows), complete=True)
+            windows |= dict.fromkeys(self._cutter.cut(text, most).windows)
+            if len(windows) > most:
+                return joined
+        return Cut(tuple(windows), complete=True)
 
 
 def _load_tokenizer(path: Path) -> Any:

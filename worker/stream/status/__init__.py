@@ -1,0 +1,2 @@
+"""The status page: what the worker is doing now, for people. Built beside the event loop, from the same metrics that
+Prometheus scrapes."""
