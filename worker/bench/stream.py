@@ -22,6 +22,7 @@ from worker.stream.topics import TopicSpec, create_topics
 
 PARTITIONS = 4
 STEADY_RATE, STEADY_SECONDS = 1000.0, 20.0  # events a second, and how long, for the latency
+WARM_SECONDS = 10.0
 OUTPUTS = ("safe_topic", "unsafe_topic", "review_topic", "dead_letter_topic")
 
 
@@ -102,7 +103,8 @@ async def latency(bootstrap: str, rate: float, seconds: float) -> StressReport:
     settings = await new_settings(bootstrap)
     chosen = Settings.model_validate(settings)
     with side("slow", settings):
-        await Stress(chosen, StressOptions(rate=50, seconds=5)).run()  # until it runs, and is warm
+        # Until it runs, and is warm: a broker's first thousands of requests take several times as long.
+        await Stress(chosen, StressOptions(rate=rate, seconds=WARM_SECONDS)).run()
         return await Stress(chosen, StressOptions(rate=rate, seconds=seconds)).run()
 
 

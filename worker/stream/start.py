@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,9 @@ from worker.stream.source import Source
 
 log = structlog.get_logger(__name__)
 
+# Seconds after which a thread that waits for Python's lock gets it; Python's own is ten times as long. An event goes
+# from the event loop to a preparing thread, back, to the device's and back: on a busy loop each would wait that long.
+_SWITCH_SECONDS = 0.0005
 _YOUNG_OBJECTS = 20_000  # allocations between two collections of the youngest objects; Python's own is 700
 
 # Settings, and what takes a line of progress -> guards. Runs on a thread.
@@ -62,6 +66,7 @@ async def start(settings: Settings, load: LoadGuards, stop_without: Callable[[st
     publisher = Publisher(settings)
     await publisher.start()
     _spare_the_garbage_collector()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     on_guard_down = stop_without if settings.guard_breaker_action == "stop" else None
     moderator = Moderator(guards, ModeratorOptions.of(settings), on_guard_down=on_guard_down)
     # The journal last: a kill while the models load is no record's fault.
