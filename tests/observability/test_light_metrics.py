@@ -72,6 +72,8 @@ def test_device_memory_is_asked_at_the_scrape_and_only_of_a_gpu_in_use(monkeypat
     in_use = True
     kinds = ("allocated", "reserved", "total")
     assert [registry.get_sample_value("memory_bytes", {"kind": kind}) for kind in kinds] == [200, 300, 1000]
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace())  # it is being imported just now
+    assert registry.get_sample_value("memory_bytes", {"kind": "total"}) is None
     monkeypatch.delitem(sys.modules, "torch")
     assert registry.get_sample_value("memory_bytes", {"kind": "total"}) is None
 

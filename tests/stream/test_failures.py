@@ -87,7 +87,7 @@ async def test_missing_topics_end_the_start_with_a_line_that_names_them_and_the_
     ("variable", "value", "told"),
     [
         ("MODERATION_MAX_IN_FLIGHT_EVENTS", "0", "setting max_in_flight_events (MODERATION_MAX_IN_FLIGHT_EVENTS)"),
-        ("MODERATION_POLICIES_FILE", "/no/such/file.toml", "cannot read the policies file /no/such/file.toml"),
+        ("MODERATION_POLICIES_FILE", "/no/such/file.toml", "/no/such/file.toml: cannot read the policies file"),
     ],
 )
 def test_settings_that_cannot_be_used_end_the_start_with_a_line_that_names_them(

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 from prometheus_client import REGISTRY
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -25,14 +26,19 @@ class DeviceMemory(Collector):
     def collect(self) -> Iterable[Metric]:
         """The family as it is now."""
         family = self._family()
-        torch = sys.modules.get("torch")  # by name: neither this file nor its tests need torch
-        if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-            reserved = {device: torch.cuda.memory_reserved(device) for device in range(torch.cuda.device_count())}
+        if (cuda := _cuda()) is not None:
+            reserved = {device: cuda.memory_reserved(device) for device in range(cuda.device_count())}
             used = [device for device, amount in reserved.items() if amount]
-            family.add_metric(["allocated"], sum(map(torch.cuda.memory_allocated, used)))
+            family.add_metric(["allocated"], sum(map(cuda.memory_allocated, used)))
             family.add_metric(["reserved"], sum(reserved.values()))
-            family.add_metric(["total"], sum(torch.cuda.get_device_properties(each).total_memory for each in used))
+            family.add_metric(["total"], sum(cuda.get_device_properties(each).total_memory for each in used))
         return [family]
 
     def _family(self) -> GaugeMetricFamily:
         return GaugeMetricFamily(self.name, self.documentation, labels=self.labelnames)
+
+
+def _cuda() -> Any:
+    """torch.cuda where it is in use, else None. By name: neither this file nor its tests need torch."""
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)  # not there yet while a thread is importing torch
+    return cuda if cuda is not None and cuda.is_available() and cuda.is_initialized() else None

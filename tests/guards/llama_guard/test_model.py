@@ -42,7 +42,7 @@ def test_without_images_the_text_model_alone_is_loaded_and_says_the_same(stand_i
     alone = loaded(max_images=0)
     assert not hasattr(alone._one_pass._model, "vision_model")
     assert hasattr(stand_in._one_pass._model, "vision_model")
-    assert differences(judged(alone, processor, 60), judged(stand_in, processor, 60)) == 0
+    assert differences(judged(alone, processor, 60), judged(stand_in, processor, 60)) < 1e-6
 
 
 def test_an_image_that_is_not_judged_makes_the_coverage_incomplete() -> None:
