@@ -1,10 +1,12 @@
 """What the status page is told: figures that follow from the metrics, bounded, and nothing of what people wrote."""
 
+import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -24,6 +26,7 @@ from worker.stream.status.history import CELL_SECONDS, SECONDS, History
 from worker.stream.status.page import page, page_headers
 from worker.stream.status.reading import Reading, Span, read
 from worker.stream.status.recent import RecentOutcomes
+from worker.stream.status.sampler import Sampler
 
 POLICIES = '[policies.strict]\nunsafe_threshold = 0.3\n[tenants]\nacme = "strict"\n'
 SETTINGS: dict[str, Any] = {"sasl_password": "sesame", "hf_token": "hf_sesame", "group": "readers"}
@@ -206,3 +209,20 @@ def test_the_page_is_one_file_that_nothing_else_can_run_in() -> None:
     for outside in ("//", "src=", "url(", "@import", " style=", "onclick", "innerHTML", "insertAdjacentHTML", "eval("):
         text = page().replace("http://www.w3.org/2000/svg", "").replace("// -- ", "").replace("// ", "")
         assert outside not in text, outside
+
+
+async def test_a_reading_that_fails_does_not_end_the_readings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.stream.status.sampler._SECONDS", 0.001)
+    tried, went_on = [], threading.Event()
+
+    class Failing:
+        def sample(self) -> None:
+            tried.append(1)
+            if len(tried) == 3:
+                went_on.set()
+            raise RuntimeError("no metric today")
+
+    sampler = Sampler(cast("History", Failing()))
+    await sampler.on_start()
+    assert await asyncio.to_thread(went_on.wait, 30)
+    await sampler.on_stop()

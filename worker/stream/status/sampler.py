@@ -3,8 +3,11 @@
 import threading
 
 import faust
+import structlog
 
 from worker.stream.status.history import History
+
+log = structlog.get_logger(__name__)
 
 _SECONDS = 1.0
 
@@ -27,4 +30,7 @@ class Sampler(faust.Service):  # type: ignore[misc]
 
     def _run(self) -> None:
         while not self._over.wait(_SECONDS):
-            self._history.sample()
+            try:
+                self._history.sample()
+            except Exception as error:  # a page that lacks a point must not stand still for ever
+                log.warning("no reading for the status page", exception=type(error).__name__)
