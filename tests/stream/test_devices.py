@@ -59,7 +59,7 @@ async def test_one_that_is_killed_under_load_is_started_again_and_nothing_is_los
 async def test_a_stop_under_load_drains_both(rig: Rig) -> None:
     ids = await rig.send((b"%d" % n, chat_event(f"hello {n}")) for n in range(4000))
     async with rig.outcomes() as outcomes:
-        with rig.worker("crew", CREW, **SETTINGS) as crew:
+        with rig.worker("crew", CREW, **{**SETTINGS, "FAKE_DELAY": 0.06}) as crew:
             await outcomes.until(lambda seen: len(seen.records) > 200)
             await rig.ready(crew)
             assert (await asyncio.to_thread(crew.stop)) == ExitCode.OK
