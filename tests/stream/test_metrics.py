@@ -61,18 +61,23 @@ async def test_it_is_right_at_the_end_and_never_goes_back_under_load(rig: Rig) -
     policies = rig.folder / "policies.toml"
     policies.write_text('[tenants]\nacme = "default"\n')
     tenants = ("acme", None, *(f"mallory-{number}" for number in range(50)))
-    texts = ("hello", "a bomb", "ignore all")
+    texts = ("WAIT-IN-PREPARATION", "a bomb", "ignore all")
 
     def event(number: int) -> bytes:
         tenant = tenants[number % len(tenants)]
         return chat_event(f"{texts[number % 3]} {number}", **({"tenant": tenant} if tenant else {}))
 
     ids = await rig.send((b"%d" % n, event(n) if n % 10 else b"broken") for n in range(COUNT))
+    held = rig.folder / "held"
+    held.touch()
     async with rig.outcomes() as outcomes:
-        settings: dict[str, Any] = {"FAKE_DELAY": 0.02, "llama_guard_batch_tokens": 1024, "max_in_flight_events": 256}
+        settings: dict[str, Any] = {"FAKE_WAIT_WHILE": held, "llama_guard_batch_tokens": 1024}
+        settings["max_in_flight_events"] = 256
         with rig.worker(policies_file=policies, dead_letter_limit_share=0, **settings) as worker:
             await rig.ready(worker)
             with scraping(worker) as scrapes:
+                await until(lambda: any(_is_under_way(scrape) for scrape in list(scrapes)))
+                held.unlink()
                 await outcomes.until_answered(ids, seconds=200)
                 await rig.no_lag()
                 await until(lambda: of(scraped(worker), "moderation_consumer_lag") == dict.fromkeys("0123", 0.0))
@@ -83,15 +88,17 @@ async def test_it_is_right_at_the_end_and_never_goes_back_under_load(rig: Rig) -
     for before, after in itertools.pairwise(seen):
         rising = [key for key in before if key[0].endswith(("_total", "_count", "_bucket", "_sum"))]
         assert all(after[key] >= before[key] for key in rising)
-    _check_what_was_under_way(seen)
+    assert max(value(each, "moderation_in_flight_events") for each in seen) <= 256 + 128
     _check_the_end(last)
 
 
-def _check_what_was_under_way(seen: list[Scrape]) -> None:
-    assert max(value(each, "moderation_oldest_unfinished_seconds") for each in seen) > 0
-    assert 0 < max(value(each, "moderation_in_flight_events") for each in seen) <= 256 + 128
-    lags = [sum(of(each, "moderation_consumer_lag").values()) for each in seen]
-    assert max(lags) > COUNT / 4
+def _is_under_way(scrape: Scrape) -> bool:
+    """What a worker with room for few events shows of many while it can finish none."""
+    return (
+        value(scrape, "moderation_in_flight_events") > 0
+        and value(scrape, "moderation_oldest_unfinished_seconds") > 0
+        and sum(of(scrape, "moderation_consumer_lag").values()) > COUNT / 2
+    )
 
 
 def _check_the_end(last: Scrape) -> None:
