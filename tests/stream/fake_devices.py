@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from worker.local.devices import devices_of, run_on_devices
+from worker.devices.supervisor import devices_of, run_on_devices
 from worker.observability.logs import configure_logs
 from worker.settings import load_settings
 

@@ -31,7 +31,7 @@ def run(
 
 
 def _run_on(words: str, context: typer.Context, *, stand_in: bool) -> None:
-    from worker.local.devices import devices_of, run_on_devices
+    from worker.devices.supervisor import devices_of, run_on_devices
 
     try:
         devices = devices_of(words)

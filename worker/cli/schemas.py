@@ -13,12 +13,12 @@ def schemas(
     directory: Annotated[Path, typer.Option(help="Where schemas/ and docs/ are.")] = Path(),
 ) -> None:
     """Write schemas/, and docs/settings.md, metrics.md and asyncapi.md, or check that they are up to date."""
-    from worker.asyncapi import FILE, asyncapi
-    from worker.asyncapi_page import asyncapi_page
     from worker.contract.schemas import drifted, write_schemas
-    from worker.metrics_page import metrics_page
     from worker.policy.schema import policy_schemas
-    from worker.settings_page import settings_page
+    from worker.reference.asyncapi import FILE, asyncapi
+    from worker.reference.asyncapi_page import asyncapi_page
+    from worker.reference.metrics_page import metrics_page
+    from worker.reference.settings_page import settings_page
 
     docs = directory / "docs"
     pages = {

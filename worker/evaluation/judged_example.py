@@ -58,11 +58,6 @@ class JudgedExample(BaseModel):
         )
 
     @property
-    def content_judged(self) -> bool:
-        """Whether Llama Guard has an answer to compare."""
-        return self.unsafe_score is not None
-
-    @property
     def content_flagged(self) -> bool:
         """Whether Llama Guard's finding makes the content unsafe under the policy. A prompt attack does not: it is
         measured by itself."""

@@ -8,12 +8,12 @@ from worker.contract.chat_event import ChatEvent
 TrueLabel = Literal["safe", "unsafe"]
 
 UNGROUPED = "ungrouped"
+
+# The rows of the release's table.
 ENGLISH = "english"
-MULTILINGUAL = "multilingual"
+MULTILINGUAL = "multilingual"  # a group of it names its language: multilingual/fr
 SINGLE_IMAGE = "single_image"
 MULTI_IMAGE = "multi_image"
-RELEASE_GROUPS = (ENGLISH, MULTILINGUAL, SINGLE_IMAGE, MULTI_IMAGE)
-"""The rows of the release's table. A multilingual group names its language: `multilingual/fr`."""
 
 
 @dataclass(frozen=True, slots=True)

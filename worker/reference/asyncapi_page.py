@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from worker.asyncapi import FILE, Object, document
+from worker.reference.asyncapi import FILE, Object, document
 
 _HEAD = f"""\
 # Topics and records

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
+from worker.devices.device_worker import FINAL, Device, DeviceWorker
+from worker.devices.web import DevicesWeb
 from worker.exit_codes import ExitCode
-from worker.local.device_worker import FINAL, Device, DeviceWorker
-from worker.local.devices_web import DevicesWeb
 from worker.settings import Settings
 
 log = structlog.get_logger(__name__)

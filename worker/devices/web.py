@@ -13,7 +13,7 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from worker.local.device_worker import DeviceWorker
+from worker.devices.device_worker import DeviceWorker
 from worker.local.ports import LOOPBACK
 from worker.observability import metrics
 from worker.settings import SettingsError

@@ -11,9 +11,9 @@ from pathlib import Path
 import orjson
 import pytest
 
+from worker.devices.device_worker import Device, DeviceWorker, numbered
+from worker.devices.supervisor import devices_of, run_on_devices
 from worker.exit_codes import ExitCode
-from worker.local.device_worker import Device, DeviceWorker, numbered
-from worker.local.devices import devices_of, run_on_devices
 from worker.settings import Settings, SettingsError, settings_of_values
 
 CPU = Device("cpu", {})

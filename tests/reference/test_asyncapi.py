@@ -12,8 +12,8 @@ import pytest
 from jsonschema import Draft7Validator
 
 from tests.deploy.chart_rig import ROOT, schemas, tool
-from worker.asyncapi import FILE, asyncapi, document
-from worker.asyncapi_page import asyncapi_page
+from worker.reference.asyncapi import FILE, asyncapi, document
+from worker.reference.asyncapi_page import asyncapi_page
 from worker.settings import settings_of_values
 
 DOCUMENT = document()
