@@ -64,7 +64,7 @@ def _without_settings() -> dict[str, str]:
 
 
 @pytest.fixture
-def classify(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
+def classify(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, runner: CliRunner) -> Invoke:
     """`moderation-worker classify ...` in an empty directory, with guards that know the word "bomb"."""
 
     def load_guards(settings: Settings) -> Sequence[Guard]:
@@ -73,11 +73,7 @@ def classify(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
         return content, fake_prompt_guard()
 
     monkeypatch.setattr("worker.guards.loading.load_guards", load_guards)
-    monkeypatch.setattr("worker.cli.context.configure_logs", lambda *_: None)
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("MODERATION_")]:
-        monkeypatch.delenv(name)
-    runner = CliRunner(env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"})
     return lambda *arguments, **given: runner.invoke(app, ["classify", "--stand-in", *arguments], **given)
 
 

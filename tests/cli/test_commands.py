@@ -1,7 +1,6 @@
 """The other commands, and what all of them have in common."""
 
 import json
-import os
 import subprocess
 import sys
 import uuid
@@ -39,19 +38,6 @@ for path in paths(typer.main.get_command(app)):
     found[" ".join(path)] = [result.exit_code, "Usage:" in result.stdout, loaded]
 print(json.dumps(found))
 """
-
-
-@pytest.fixture(autouse=True)
-def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither settings of the environment, nor logs configured for the whole test process."""
-    monkeypatch.setattr("worker.cli.context.configure_logs", lambda *_: None)
-    for name in [name for name in os.environ if name.startswith("MODERATION_")]:
-        monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def runner() -> CliRunner:
-    return CliRunner(env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"})
 
 
 def test_the_help_of_every_command_works_and_loads_nothing_heavy() -> None:

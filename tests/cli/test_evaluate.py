@@ -1,7 +1,6 @@
 """`moderation-worker evaluate` and `calibrate`: figures by hand, reports that are there, errors that say what to do."""
 
 import json
-import os
 import random
 import tomllib
 from collections.abc import Callable, Sequence
@@ -30,7 +29,7 @@ def score_of(text: str) -> Finding:
 
 
 @pytest.fixture
-def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
+def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, runner: CliRunner) -> Invoke:
     """`moderation-worker ...` in an empty directory, with guards to whom the text is its score."""
 
     def load_guards(settings: Settings) -> Sequence[Guard]:
@@ -38,11 +37,7 @@ def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
         return fake_llama_guard(score_of), fake_prompt_guard(float)
 
     monkeypatch.setattr("worker.evaluation.run.load_guards", load_guards)
-    monkeypatch.setattr("worker.cli.context.configure_logs", lambda *_: None)
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("MODERATION_")]:
-        monkeypatch.delenv(name)
-    runner = CliRunner(env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"})
     return lambda command, *arguments: runner.invoke(app, [command, "--stand-in", *arguments])
 
 

@@ -1,35 +1,22 @@
 """Dead letters: the record as it came, and the cause in headers that nobody could have forged."""
 
 import json
-from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from tests.contract.records import CAUSE, StoredRecord
 from worker.contract.dead_letter import DeadLetter
 from worker.contract.errors import Stage, Unjudgeable
 from worker.contract.headers import RESERVED
-from worker.contract.record import Headers, header
+from worker.contract.record import header
 from worker.contract.schemas import schemas
-
-CAUSE = Unjudgeable("invalid_event", "messages: must not be empty", Stage.READ)
-
-
-@dataclass(frozen=True)
-class InputRecord:
-    topic: str = "chat.events"
-    partition: int = 3
-    offset: int = 812
-    timestamp: int = 1_700_000_000_000
-    key: bytes | None = b"k"
-    value: bytes | None = b"\xff{"
-    headers: Headers = field(default_factory=tuple)
 
 
 def test_a_dead_letter_keeps_the_bytes_and_names_cause_and_place() -> None:
-    letter = DeadLetter.of(InputRecord(), CAUSE)
+    letter = DeadLetter.of(StoredRecord(), CAUSE)
     assert letter.value == b"\xff{"
     assert letter.error_type == "invalid_event"
     assert dict(letter.headers) == {
@@ -46,25 +33,25 @@ def test_a_dead_letter_keeps_the_bytes_and_names_cause_and_place() -> None:
 
 def test_the_headers_are_as_the_schema_says() -> None:
     schema = json.loads(schemas()["dead-letter-headers.schema.json"])
-    text = {name: value.decode() for name, value in DeadLetter.of(InputRecord(), CAUSE).headers if value is not None}
+    text = {name: value.decode() for name, value in DeadLetter.of(StoredRecord(), CAUSE).headers if value is not None}
     assert set(text) == set(schema["properties"]) == RESERVED & set(schema["properties"])
     Draft202012Validator(schema).validate(text)
 
 
 @pytest.mark.parametrize("stage", list(Stage))
 def test_every_stage_has_a_header(stage: Stage) -> None:
-    letter = DeadLetter.of(InputRecord(), Unjudgeable("x", "y", stage))
+    letter = DeadLetter.of(StoredRecord(), Unjudgeable("x", "y", stage))
     assert header(letter.headers, "moderation-error-stage") == stage.value.encode()
 
 
 def test_the_original_headers_come_first_in_their_order_and_as_they_were() -> None:
     original = (("b", b"\xff"), ("a", b""), ("b", None), ("traceparent", b"x"))
-    assert tuple(DeadLetter.of(InputRecord(headers=original), CAUSE).headers[:4]) == original
+    assert tuple(DeadLetter.of(StoredRecord(headers=original), CAUSE).headers[:4]) == original
 
 
 def test_reserved_headers_of_the_record_are_replaced() -> None:
     forged = tuple((name, b"forged") for name in sorted(RESERVED))
-    headers = DeadLetter.of(InputRecord(headers=(*forged, ("own", b"1"), *forged)), CAUSE).headers
+    headers = DeadLetter.of(StoredRecord(headers=(*forged, ("own", b"1"), *forged)), CAUSE).headers
     assert all(value != b"forged" for _, value in headers)
     assert len({name for name, _ in headers}) == len(headers)
     assert header(headers, "own") == b"1"
@@ -84,22 +71,22 @@ def test_reserved_headers_of_the_record_are_replaced() -> None:
     ],
 )
 def test_the_replay_count_is_carried(came_with: bytes | None, count: bytes) -> None:
-    record = InputRecord(headers=(("moderation-replay-count", b"7"), ("moderation-replay-count", came_with)))
+    record = StoredRecord(headers=(("moderation-replay-count", b"7"), ("moderation-replay-count", came_with)))
     assert header(DeadLetter.of(record, CAUSE).headers, "moderation-replay-count") == count
 
 
 def test_the_message_is_bounded() -> None:
-    letter = DeadLetter.of(InputRecord(), Unjudgeable("x", "😀" * 5000, Stage.PREPARE))
+    letter = DeadLetter.of(StoredRecord(), Unjudgeable("x", "😀" * 5000, Stage.PREPARE))
     message = header(letter.headers, "moderation-error-message")
     assert message == ("😀" * 1000).encode()
 
 
 def test_a_tombstone_stays_one() -> None:
-    assert DeadLetter.of(InputRecord(value=None), Unjudgeable("tombstone", "no value", Stage.READ)).value is None
+    assert DeadLetter.of(StoredRecord(value=None), Unjudgeable("tombstone", "no value", Stage.READ)).value is None
 
 
 def test_a_value_too_large_is_left_out_and_said_so() -> None:
-    letter = DeadLetter.of(InputRecord(headers=(("own", b"1"),)), CAUSE)
+    letter = DeadLetter.of(StoredRecord(headers=(("own", b"1"),)), CAUSE)
     light = letter.smaller()
     assert light.value == b""  # not None: that would be a tombstone
     assert (light.key, light.error_type) == (letter.key, letter.error_type)
@@ -107,7 +94,7 @@ def test_a_value_too_large_is_left_out_and_said_so() -> None:
 
 
 def test_where_key_and_headers_are_too_large_as_well_the_cause_and_the_place_are_left() -> None:
-    lightest = DeadLetter.of(InputRecord(headers=(("own", b"1"),)), CAUSE).smaller().smaller()
+    lightest = DeadLetter.of(StoredRecord(headers=(("own", b"1"),)), CAUSE).smaller().smaller()
     assert (lightest.key, lightest.value) == (None, b"")
     assert {name for name, _ in lightest.headers} == RESERVED
     with pytest.raises(ValueError, match="nothing is left"):
@@ -115,7 +102,7 @@ def test_where_key_and_headers_are_too_large_as_well_the_cause_and_the_place_are
 
 
 def test_that_a_value_was_left_out_cannot_be_forged() -> None:
-    record = InputRecord(headers=(("moderation-value-left-out", b"true"),))
+    record = StoredRecord(headers=(("moderation-value-left-out", b"true"),))
     assert header(DeadLetter.of(record, CAUSE).headers, "moderation-value-left-out") is None
 
 
@@ -128,7 +115,7 @@ def test_that_a_value_was_left_out_cannot_be_forged() -> None:
 def test_any_record_can_become_a_dead_letter(
     value: bytes | None, headers: list[tuple[str, bytes | None]], timestamp: int
 ) -> None:
-    letter = DeadLetter.of(InputRecord(value=value, headers=headers, timestamp=timestamp), CAUSE)
+    letter = DeadLetter.of(StoredRecord(value=value, headers=headers, timestamp=timestamp), CAUSE)
     assert letter.value == value
     kept = [pair for pair in headers if pair[0] not in RESERVED]
     assert list(letter.headers[: len(kept)]) == kept

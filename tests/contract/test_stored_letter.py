@@ -1,38 +1,23 @@
 """Dead letters read back: what `DeadLetter.of` wrote, and what others wrote."""
 
-from dataclasses import dataclass, field
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.contract.records import CAUSE, StoredRecord
 from worker.contract.dead_letter import DeadLetter
-from worker.contract.errors import Stage, Unjudgeable
 from worker.contract.headers import RESERVED
-from worker.contract.record import Headers, header
+from worker.contract.record import header
 from worker.contract.stored_letter import StoredLetter
 
-CAUSE = Unjudgeable("invalid_event", "messages: must not be empty", Stage.READ)
 
-
-@dataclass(frozen=True)
-class AnyRecord:
-    topic: str = "chat.events"
-    partition: int = 3
-    offset: int = 812
-    timestamp: int = 1_700_000_000_000
-    key: bytes | None = b"k"
-    value: bytes | None = b"\xff{"
-    headers: Headers = field(default_factory=tuple)
-
-
-def stored(letter: DeadLetter) -> AnyRecord:
+def stored(letter: DeadLetter) -> StoredRecord:
     """The dead letter in its topic."""
-    return AnyRecord("dead-letters", 0, 7, 1_800_000_000_000, letter.key, letter.value, letter.headers)
+    return StoredRecord("dead-letters", 0, 7, 1_800_000_000_000, letter.key, letter.value, letter.headers)
 
 
 def test_a_dead_letter_tells_where_it_came_from_and_why() -> None:
-    letter = StoredLetter.of(stored(DeadLetter.of(AnyRecord(headers=(("own", b"1"),)), CAUSE)))
+    letter = StoredLetter.of(stored(DeadLetter.of(StoredRecord(headers=(("own", b"1"),)), CAUSE)))
     assert letter is not None
     assert (letter.told.error_type, letter.told.error_stage) == ("invalid_event", "read")
     assert (letter.told.source_topic, letter.source_partition, letter.source_offset) == ("chat.events", 3, 812)
@@ -41,29 +26,29 @@ def test_a_dead_letter_tells_where_it_came_from_and_why() -> None:
 
 
 def test_one_whose_value_was_left_out_says_so() -> None:
-    letter = StoredLetter.of(stored(DeadLetter.of(AnyRecord(), CAUSE).smaller()))
+    letter = StoredLetter.of(stored(DeadLetter.of(StoredRecord(), CAUSE).smaller()))
     assert letter is not None and not letter.has_original
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED - {"moderation-value-left-out", "moderation-replay-count"}))
 def test_without_one_of_the_headers_somebody_else_wrote_it(name: str) -> None:
-    headers = DeadLetter.of(AnyRecord(), CAUSE).headers
-    assert StoredLetter.of(AnyRecord(headers=[each for each in headers if each[0] != name])) is None
-    assert StoredLetter.of(AnyRecord(headers=[*headers, (name, b"\xff")])) is None
+    headers = DeadLetter.of(StoredRecord(), CAUSE).headers
+    assert StoredLetter.of(StoredRecord(headers=[each for each in headers if each[0] != name])) is None
+    assert StoredLetter.of(StoredRecord(headers=[*headers, (name, b"\xff")])) is None
 
 
 @pytest.mark.parametrize("name", ["source-partition", "source-offset", "source-timestamp", "replay-count"])
 @pytest.mark.parametrize("value", [b"", b"\xff", b"1x", b"9" * 9000])
 def test_a_number_that_is_none_is_no_header_of_ours(name: str, value: bytes) -> None:
-    headers = [*DeadLetter.of(AnyRecord(), CAUSE).headers, (f"moderation-{name}", value)]
-    assert StoredLetter.of(AnyRecord(headers=headers)) is None
+    headers = [*DeadLetter.of(StoredRecord(), CAUSE).headers, (f"moderation-{name}", value)]
+    assert StoredLetter.of(StoredRecord(headers=headers)) is None
 
 
 def test_without_a_replay_count_it_was_never_replayed() -> None:
-    headers = [each for each in DeadLetter.of(AnyRecord(), CAUSE).headers if each[0] != "moderation-replay-count"]
-    letter = StoredLetter.of(AnyRecord(headers=headers))
+    headers = [each for each in DeadLetter.of(StoredRecord(), CAUSE).headers if each[0] != "moderation-replay-count"]
+    letter = StoredLetter.of(StoredRecord(headers=headers))
     assert letter is not None and letter.replays == 0
-    assert StoredLetter.of(AnyRecord(headers=[*headers, ("moderation-replay-count", b"-1")])) is None
+    assert StoredLetter.of(StoredRecord(headers=[*headers, ("moderation-replay-count", b"-1")])) is None
 
 
 @settings(max_examples=50, deadline=None)
@@ -73,11 +58,11 @@ def test_without_a_replay_count_it_was_never_replayed() -> None:
 )
 def test_each_replay_is_counted_and_nothing_else_changes(headers: list[tuple[str, bytes | None]], rounds: int) -> None:
     own = [each for each in headers if each[0] not in RESERVED]
-    record = AnyRecord(headers=own)
+    record = StoredRecord(headers=own)
     for number in range(rounds):
         letter = StoredLetter.of(stored(DeadLetter.of(record, CAUSE)))
         assert letter is not None and letter.replays == number
-        record = AnyRecord(key=letter.record.key, value=letter.record.value, headers=letter.headers_to_replay())
+        record = StoredRecord(key=letter.record.key, value=letter.record.value, headers=letter.headers_to_replay())
         assert (record.key, record.value) == (b"k", b"\xff{")
         assert list(record.headers[:-1]) == own
         assert header(record.headers, "moderation-replay-count") == str(number + 1).encode()

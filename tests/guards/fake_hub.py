@@ -3,13 +3,13 @@
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 from urllib.parse import unquote, urlsplit
+
+from tests.http_server import QuietHandler, serving
 
 COMMIT: Final = "0123456789abcdef0123456789abcdef01234567"
 MODEL: Final = "acme/guard"
@@ -46,25 +46,13 @@ def fake_hub(files: dict[str, bytes]) -> Iterator[FakeHub]:
     class Handler(_Handler):
         state = hub
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    hub.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(Handler) as hub.url:
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     state: FakeHub
     protocol_version = "HTTP/1.1"
-
-    def log_message(self, *arguments: object) -> None:
-        """Quiet."""
 
     def do_HEAD(self) -> None:
         self._answer()

@@ -19,11 +19,11 @@ from worker.contract.dead_letter import DeadLetter
 from worker.contract.errors import Stage, Unjudgeable
 from worker.exit_codes import ExitCode
 from worker.stream import replay as replay_module
-from worker.stream.dead_letter_reader import consumer_of
 from worker.stream.dead_letter_selection import Selection
 from worker.stream.replay import FROM_OUTPUT, PAST_LIMIT, TOO_LARGE, VALUE_LEFT_OUT
 from worker.stream.replay_position import ReplayRefused
 from worker.stream.start import KafkaNotReady
+from worker.stream.topic_reader import consumer_of
 
 
 async def test_an_interrupted_replay_goes_on_where_it_was(desk: Desk) -> None:

@@ -3,12 +3,12 @@
 import base64
 import contextlib
 import json
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs
+
+from tests.http_server import QuietHandler, serving
 
 CLIENT, CLIENT_SECRET = "me", "hush:client-secret"
 
@@ -35,7 +35,7 @@ def token_endpoint(new_token: Callable[[], str], expires_in: Any = 3600) -> Iter
     """Runs one on a thread."""
     endpoint = TokenEndpoint(new_token, expires_in)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             status, answer = endpoint.answer(self.headers.get("Authorization", ""), body)
@@ -43,15 +43,6 @@ def token_endpoint(new_token: Callable[[], str], expires_in: Any = 3600) -> Iter
             self.end_headers()
             self.wfile.write(json.dumps(answer).encode())
 
-        def log_message(self, *_: object) -> None:
-            """Nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        endpoint.url = f"http://127.0.0.1:{server.server_address[1]}/token"
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield endpoint
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler) as url:
+        endpoint.url = f"{url}/token"
+        yield endpoint

@@ -15,8 +15,8 @@ from worker.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from worker.settings import Settings
-    from worker.stream.dead_letter_reader import Tally
     from worker.stream.dead_letter_selection import Selection
+    from worker.stream.dead_letter_tally import Tally
     from worker.stream.replay import Replay, ReplayResult
 
 dead_letters_app = typer.Typer(help="Look at the dead letters, and send them back.", no_args_is_help=True)
@@ -67,10 +67,11 @@ def list_(
 
 async def _list(settings: "Settings", selection: "Selection", limit: int | None, as_json: bool) -> "Tally":
     from worker.stream.dead_letter_lines import COLUMNS, json_line, text_line
-    from worker.stream.dead_letter_reader import Tally, reading
+    from worker.stream.dead_letter_tally import Tally
+    from worker.stream.topic_reader import reading
 
     tally = Tally()
-    async with reading(settings, selection) as reader:
+    async with reading(settings, settings.dead_letter_topic, selection.since_milliseconds) as reader:
         if not as_json:
             typer.echo(COLUMNS)
         async for chunk in reader.chunks():
@@ -94,11 +95,13 @@ def show(
 
     Example: moderation-worker dead-letters show 3 812 --content
     """
+    from aiokafka import TopicPartition
+
     from worker.stream.dead_letter_lines import described
-    from worker.stream.dead_letter_reader import record_at
+    from worker.stream.topic_reader import record_at
 
     settings = settings_of(context)
-    record = _told(settings, record_at(settings, partition, offset))
+    record = _told(settings, record_at(settings, TopicPartition(settings.dead_letter_topic, partition), offset))
     if record is None:
         typer.echo(f"no record at {partition}/{offset} of {settings.dead_letter_topic}", err=True)
         raise typer.Exit(ExitCode.FAILED)

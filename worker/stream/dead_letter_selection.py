@@ -18,6 +18,11 @@ class Selection:
     until: datetime | None = None
     """Aware; before this time."""
 
+    @property
+    def since_milliseconds(self) -> int | None:
+        """Since the epoch, as Kafka counts."""
+        return None if self.since is None else milliseconds(self.since)
+
     def takes(self, letter: StoredLetter) -> bool:
         """Whether all filters hold for a dead letter."""
         moment = letter.record.timestamp

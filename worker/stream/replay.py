@@ -12,11 +12,12 @@ from worker.contract.stored_letter import StoredLetter
 from worker.settings import Settings
 from worker.stream.checks import RECORD_OVERHEAD, record_limits
 from worker.stream.connection import security_of
-from worker.stream.dead_letter_reader import Chunk, DeadLetterReader, Tally, consumer_of, partitions_of
 from worker.stream.dead_letter_selection import Selection
+from worker.stream.dead_letter_tally import Tally
 from worker.stream.preflight import preflight
 from worker.stream.replay_position import Membership, ReplayPosition
 from worker.stream.start import KafkaNotReady
+from worker.stream.topic_reader import Chunk, TopicReader, consumer_of, partitions_of
 
 _NO_LIMIT = 1 << 30  # bytes; the topics' own limits count
 
@@ -82,7 +83,7 @@ class Replay:
         Raises KafkaNotReady, ReplayRefused, KafkaError and TimeoutError; the position is then behind what was replayed
         by one chunk at most.
         """
-        partitions = await partitions_of(self._settings, self._options.group)
+        partitions = await partitions_of(self._settings, self._settings.dead_letter_topic, self._options.group)
         if not self._options.from_beginning:
             await self._position.check_selection()
         if self._options.dry_run:
@@ -119,10 +120,10 @@ class Replay:
                 membership.check()  # the group took the partitions between two chunks: it says so in better words
                 raise
 
-    async def _open(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> DeadLetterReader:
+    async def _open(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> TopicReader:
         if self._options.from_beginning:
             await consumer.seek_to_beginning(*partitions)
-        return await DeadLetterReader.open(consumer, partitions, self._options.selection)
+        return await TopicReader.open(consumer, partitions, self._options.selection.since_milliseconds)
 
     async def _send(self, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer, chunk: Chunk) -> None:
         """Replays a chunk and commits its end; on a failure, the end of what was confirmed."""
@@ -185,7 +186,7 @@ class Replay:
             raise KafkaNotReady(faults)
         return (await record_limits(self._settings, [topic])).get(topic, _NO_LIMIT)
 
-    def _ends_after(self, chunk: Chunk, reader: DeadLetterReader) -> bool:
+    def _ends_after(self, chunk: Chunk, reader: TopicReader) -> bool:
         self._read += chunk.end - chunk.start
         self._on_progress(self._read, reader.total)
         self.result.ended_early = self._stopping and self._read < reader.total

@@ -2,16 +2,10 @@
 
 from collections.abc import AsyncIterator
 
-from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from worker.settings import Settings, SettingsError
-from worker.stream.connection import security_of
-from worker.stream.dead_letter_reader import DeadLetterReader, consumer_of
-from worker.stream.dead_letter_selection import Selection
-from worker.stream.preflight import preflight
-from worker.stream.start import KafkaNotReady
-from worker.stream.topics import describe_topics
+from worker.stream.topic_reader import reading
 
 
 async def review_values(settings: Settings) -> AsyncIterator[bytes | None]:
@@ -30,11 +24,7 @@ async def verdict_values(settings: Settings) -> AsyncIterator[bytes | None]:
 
 
 async def _values(settings: Settings, topic: str) -> AsyncIterator[bytes | None]:
-    """A reading that leaves no trace: no group, no commit."""
-    partitions = await _partitions_of(settings, topic)
-    async with consumer_of(settings) as consumer:
-        consumer.assign(partitions)
-        reader = await DeadLetterReader.open(consumer, partitions, Selection())
+    async with reading(settings, topic) as reader:
         async for chunk in reader.chunks():
             for record in chunk.records:
                 yield _value_of(record)
@@ -43,15 +33,3 @@ async def _values(settings: Settings, topic: str) -> AsyncIterator[bytes | None]
 def _value_of(record: ConsumerRecord) -> bytes | None:
     value: bytes | None = record.value
     return value
-
-
-async def _partitions_of(settings: Settings, topic: str) -> list[TopicPartition]:
-    security = security_of(settings)
-    faults = await preflight(
-        bootstrap_servers=settings.bootstrap_servers, security=security, group=None, reads=[topic], writes=[]
-    )
-    if faults:
-        raise KafkaNotReady(faults)
-    found = await describe_topics([topic], bootstrap_servers=settings.bootstrap_servers, security=security)
-    described = found[topic]
-    return [TopicPartition(topic, each) for each in range(described.partitions if described else 0)]

@@ -1,18 +1,15 @@
-"""The dead-letter topic, read partition by partition to where it ended at the start."""
+"""A topic, read partition by partition to where it ended at the start; for people's commands."""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from worker.contract.stored_letter import StoredLetter
 from worker.settings import Settings
 from worker.stream.connection import security_of
-from worker.stream.dead_letter_selection import Selection, milliseconds
 from worker.stream.preflight import preflight
 from worker.stream.start import KafkaNotReady
 from worker.stream.topics import describe_topics
@@ -33,31 +30,7 @@ class Chunk:
     end: int
 
 
-@dataclass(slots=True)
-class Tally:
-    """What a reading found."""
-
-    by_cause: Counter[str] = field(default_factory=Counter)
-    """Of the selected dead letters."""
-    passed_over: int = 0
-    """Dead letters that the filters left out."""
-    without_headers: int = 0
-    """Records that are no dead letters of ours."""
-
-    def letter_of(self, record: ConsumerRecord, selection: Selection) -> StoredLetter | None:
-        """The dead letter, where the record is one that is selected; counted in any case."""
-        letter = StoredLetter.of(record)
-        if letter is None:
-            self.without_headers += 1
-        elif not selection.takes(letter):
-            self.passed_over += 1
-        else:
-            self.by_cause[letter.told.error_type] += 1
-            return letter
-        return None
-
-
-class DeadLetterReader:
+class TopicReader:
     """From the consumer's positions to the ends that the partitions had when `open` was called."""
 
     def __init__(self, consumer: AIOKafkaConsumer, starts: dict[TopicPartition, int], ends: dict[TopicPartition, int]):
@@ -66,14 +39,14 @@ class DeadLetterReader:
 
     @classmethod
     async def open(
-        cls, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], selection: Selection
-    ) -> "DeadLetterReader":
-        """A reader of assigned partitions that skips what the selection surely leaves out. Raises KafkaError and
-        TimeoutError."""
+        cls, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], since: int | None = None
+    ) -> "TopicReader":
+        """A reader of assigned partitions that skips what is older than `since`, in milliseconds since the epoch.
+        Raises KafkaError and TimeoutError."""
         async with asyncio.timeout(_SILENCE_SECONDS):
             ends = await consumer.end_offsets(partitions)
-            if selection.since is not None:
-                await _skip_to(consumer, milliseconds(selection.since), ends)
+            if since is not None:
+                await _skip_to(consumer, since, ends)
             for each in partitions:
                 if await consumer.position(each) > ends[each]:  # the topic was made anew since that was committed
                     await consumer.seek_to_beginning(each)
@@ -126,10 +99,10 @@ def consumer_of(settings: Settings, group: str | None = None) -> AIOKafkaConsume
     )
 
 
-async def partitions_of(settings: Settings, group: str | None = None) -> list[TopicPartition]:
-    """The partitions of the dead-letter topic. Raises KafkaNotReady where it is not there or may not be read, or the
-    group may not be used."""
-    topic, security = settings.dead_letter_topic, security_of(settings)
+async def partitions_of(settings: Settings, topic: str, group: str | None = None) -> list[TopicPartition]:
+    """The partitions of a topic. Raises KafkaNotReady where it is not there or may not be read, or the group may not be
+    used."""
+    security = security_of(settings)
     faults = await preflight(
         bootstrap_servers=settings.bootstrap_servers, security=security, group=group, reads=[topic], writes=[]
     )
@@ -141,19 +114,18 @@ async def partitions_of(settings: Settings, group: str | None = None) -> list[To
 
 
 @asynccontextmanager
-async def reading(settings: Settings, selection: Selection) -> AsyncIterator[DeadLetterReader]:
-    """A reader of the whole topic, which leaves no trace. Raises KafkaNotReady, KafkaError and TimeoutError."""
-    partitions = await partitions_of(settings)
+async def reading(settings: Settings, topic: str, since: int | None = None) -> AsyncIterator[TopicReader]:
+    """A reader of the whole topic, or of what is not older than `since` (milliseconds since the epoch), which leaves no
+    trace: no group, no commit. Raises KafkaNotReady, KafkaError and TimeoutError."""
+    partitions = await partitions_of(settings, topic)
     async with consumer_of(settings) as consumer:
         consumer.assign(partitions)
-        yield await DeadLetterReader.open(consumer, partitions, selection)
+        yield await TopicReader.open(consumer, partitions, since)
 
 
-async def record_at(settings: Settings, partition: int, offset: int) -> ConsumerRecord | None:
-    """One record of the dead-letter topic; None where none has this place. Raises KafkaNotReady, KafkaError and
-    TimeoutError."""
-    place = TopicPartition(settings.dead_letter_topic, partition)
-    if place not in await partitions_of(settings):
+async def record_at(settings: Settings, place: TopicPartition, offset: int) -> ConsumerRecord | None:
+    """One record of a topic; None where none has this place. Raises KafkaNotReady, KafkaError and TimeoutError."""
+    if place not in await partitions_of(settings, place.topic):
         return None
     async with consumer_of(settings) as consumer, asyncio.timeout(_SILENCE_SECONDS):
         consumer.assign([place])
