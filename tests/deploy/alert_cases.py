@@ -112,4 +112,7 @@ CASES: dict[str, Case] = {
     "ModerationJournalFailing": Case(
         {"moderation_journal_failing" + A: "1x60"}, {"moderation_journal_failing" + A: "0x20 1 1 0x60"}
     ),
+    "ModerationReviewsUnread": Case(
+        {"moderation_reviews_unread" + A: "1x60"}, {"moderation_reviews_unread" + A: "0x20 1x10 0x60"}
+    ),
 }

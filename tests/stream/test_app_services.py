@@ -1,0 +1,27 @@
+"""What is switched off starts nothing."""
+
+from typing import Any
+
+import pytest
+
+from tests.settings_rig import clean_settings
+from worker.settings import Settings
+from worker.stream.app import create_app
+
+__all__ = ["clean_settings"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "own"),
+    [
+        ({}, ["Sampler", "Pipeline"]),
+        ({"status_page": False}, ["Pipeline"]),
+        ({"reviews_topic": "decisions"}, ["Sampler", "Pipeline", "Reviews"]),
+    ],
+)
+def test_a_service_runs_where_its_setting_asks_for_it(settings: dict[str, Any], own: list[str]) -> None:
+    """Beside Faust's own; the pipeline stops before what reads it, and the reviews before the pipeline's drain."""
+    app = create_app(Settings(bootstrap_servers="127.0.0.1:1", **settings))
+    services = [type(each).__name__ for each in app.boot_strategy.server()]
+    assert services[-len(own) :] == own
+    assert not {"Sampler", "Reviews"} - set(own) & set(services)
