@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup demo test chaos storm soak fuzz fidelity redteam chart lint format schemas bench lock clean
+.PHONY: help setup demo test chaos storm soak fuzz fidelity redteam chart docs-check lint format schemas bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## What can be made
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(INSTALLED) ## Install everything, pinned by hash, into .venv
 
@@ -30,7 +30,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 test: $(INSTALLED) ## All tests, quick ones first, on a real Kafka (TEST='-m "not kafka"' leaves some out)
 	$(BIN)/moderation-worker schemas --check
 	$(BIN)/python -m deploy.tools
-	$(PYTEST) -m "not chaos" $(TEST)
+	$(PYTEST) -m "not chaos and not docs" $(TEST)
 
 chaos: $(INSTALLED) ## The tests that kill and restart workers many times (minutes)
 	$(PYTEST) -m chaos $(TEST)
@@ -57,6 +57,10 @@ redteam: $(INSTALLED) ## The bypass suite: structural attacks as data, and what 
 chart: $(INSTALLED) ## Image, compose file, chart, alerts: linters, schemas, tests (fetches helm, promtool ... into .tools/)
 	$(BIN)/python -m deploy.tools
 	$(BIN)/python -m pytest tests/deploy $(TEST)
+
+docs-check: $(INSTALLED) ## The pages: links, commands (those that can run are run), blocks, names (a minute or two)
+	$(BIN)/moderation-worker schemas --check
+	$(BIN)/python -m pytest tests/docs $(TEST)
 
 lint: $(INSTALLED) ## ruff, mypy --strict, import floors
 	$(BIN)/ruff check .
@@ -85,5 +89,6 @@ lock: $(INSTALLED) ## Compile requirements.lock from pyproject.toml
 		--no-emit-index-url --no-header --quiet --output-file requirements.lock
 
 clean: ## Remove everything that was made
+	rm -rf examples/go/build examples/java/target
 	rm -rf $(VENV) .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
