@@ -1,18 +1,24 @@
 """The planner: a message's cost, the simulated queue, and the plan."""
 
+import asyncio
+import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import orjson
 import pytest
 from typer.testing import CliRunner
 
+from tests.planning.virtual_lanes import by_the_worker
 from worker.cli.main import app
 from worker.planning.cards import DATA_SHEETS, CardUnknown, assumed, measured
 from worker.planning.cost import A_TOKEN, Device, Message
-from worker.planning.plan import Demand, plan
-from worker.planning.simulation import Load, Outcome, Worker, simulate
+from worker.planning.plan import Demand, plan, worker_of
+from worker.planning.simulation import Lane, Load, Outcome, Passage, Run, Worker, replay, simulate
+from worker.planning.stream_time import lognormal
+from worker.planning.stream_time import measured as measured_time
+from worker.settings import Settings
 
 BATCH, CHECK = 0.03, 0.002  # seconds
 
@@ -25,10 +31,22 @@ def same(_rng: random.Random) -> Message:
     return Message(30)
 
 
+def lane(seconds: Callable[[Sequence[Message]], float] = seconds, most: int = 50) -> Lane:
+    """Batches of at most so many checks."""
+    return Lane(seconds, most, lambda _message: 1)
+
+
 def run(rate: float, *, most: int = 50, wait: float = 0.005, stream: float = 0.0, events: int = 5000) -> Outcome:
-    """A load of equal messages, through a worker whose batches hold at most so many."""
-    worker = Worker(seconds, most * Message(30).check_tokens, wait, stream)
+    """A load of equal messages, through a worker with one guard."""
+    worker = Worker([lane(most=most)], wait, lambda _rng: stream)
     return simulate(worker, Load(rate, same, events))
+
+
+def judged(worker: Worker, *arrived: float) -> list[float]:
+    """When events that arrive at these times are judged."""
+    passed = Run(worker, [(at, Message(30)) for at in arrived])
+    passed.to_the_end()
+    return [event.judged for event in passed.events]
 
 
 # -- cost
@@ -75,6 +93,59 @@ def test_what_came_while_the_device_worked_does_not_wait_for_company() -> None:
     assert run(400, wait=1.0, events=2000).p50 < 0.5
 
 
+def test_one_at_a_time_without_waiting_for_company_is_the_queue_of_the_textbook() -> None:
+    """M/D/1: an event waits load / (2 (1 - load)) of a service time on the average."""
+    service, load = 0.01, 0.7
+    worker = Worker([lane(lambda _batch: service, most=1)], 0.0, lambda _rng: 0.0)
+    found = simulate(worker, Load(load / service, same, 30_000))
+    assert found.mean == pytest.approx(service * (1 + load / (2 * (1 - load))), rel=0.03)
+    assert found.busy == pytest.approx(load, rel=0.02)
+
+
+def test_both_guards_take_turns_on_one_device_and_the_last_one_decides() -> None:
+    both = Worker([lane(lambda _batch: 1.0), lane(lambda _batch: 0.25)], 0.1, lambda _rng: 0.0)
+    assert judged(both, 0.0) == pytest.approx([0.1 + 1.0 + 0.25])
+    # The second one comes while the device works: it goes with the second guard's batch that is in line already, and
+    # then has the first guard for itself.
+    assert judged(both, 0.0, 0.5) == pytest.approx([1.35, 2.35])
+    # The third one comes while the second guard is at work, whose next batch is behind the first guard's.
+    assert judged(both, 0.0, 1.09, 1.12) == pytest.approx([1.35, 2.35, 2.6])
+
+
+def test_the_simulated_lanes_do_what_the_workers_own_do() -> None:
+    rng = random.Random(5)
+    times = list(itertools.accumulate(rng.expovariate(40) for _ in range(400)))
+    worker = Worker([lane(most=20), lane(lambda batch: 0.004 + 0.001 * len(batch))], 0.005, lambda _rng: 0.0)
+    passed = Run(worker, [(at, Message(30)) for at in times])
+    passed.to_the_end()
+    assert [event.judged for event in passed.events] == pytest.approx(asyncio.run(by_the_worker(worker, times)))
+
+
+def test_what_the_stream_takes_is_drawn_for_each_event() -> None:
+    alone = Worker([lane()], 0.0, measured_time([0.1] * 98 + [0.5] * 2))
+    found = simulate(alone, Load(0.1, same, 5000))
+    assert found.p50 == pytest.approx(BATCH + CHECK + 0.1)
+    assert found.p99 == pytest.approx(BATCH + CHECK + 0.5)
+
+
+def test_what_the_stream_held_up_together_comes_together() -> None:
+    worker = Worker([lane()], 0.0, lambda _rng: 0.0)
+    held = [Passage(Message(30), 0.01 * n, 1.0, 0.2) for n in range(50)]
+    found = replay(worker, held)
+    assert (found.batch_events, found.per_second) == (50, pytest.approx(50 / (BATCH + 50 * CHECK)))
+    assert (found.p50, found.p99) == (pytest.approx(0.75 + BATCH + 50 * CHECK + 0.2), pytest.approx(1.32))
+
+
+def test_an_assumed_stream_has_its_median_and_its_percentile() -> None:
+    rng, draw = random.Random(0), lognormal(0.02, 0.1)
+    drawn = sorted(draw(rng) for _ in range(20_000))
+    assert (drawn[10_000], drawn[19_800]) == (pytest.approx(0.02, rel=0.03), pytest.approx(0.1, rel=0.1))
+    with pytest.raises(ValueError, match="below its median"):
+        lognormal(0.02, 0.01)
+    with pytest.raises(ValueError, match="no event was answered"):
+        measured_time([])
+
+
 def test_the_same_seed_gives_the_same_outcome() -> None:
     assert run(200) == run(200)
 
@@ -88,7 +159,7 @@ def demand(rate: float, **fields: float) -> Demand:
 
 
 def h100() -> Worker:
-    return Worker(assumed("h100").seconds, 16384, 0.005, 0.05)
+    return worker_of(assumed("h100"), Settings(), lognormal())
 
 
 def test_a_plan_keeps_the_wanted_p99_and_has_spare_pods() -> None:

@@ -9,9 +9,10 @@ from worker.policy.policy import Policy
 from worker.settings import Settings
 
 COSTLY_BATCH_SECONDS, COSTLY_CHECK_SECONDS = 0.03, 0.002
+FREE_CHECK_TOKENS = 32
 
 _SAFE = Finding(0.01)
-_READY = Preparation([Check(32, None)])
+_READY = Preparation([Check(FREE_CHECK_TOKENS, None)])
 
 
 class FreeGuard:

@@ -221,6 +221,7 @@ def _dims(words: str) -> "Dims":
 @bench_app.command("plan")
 def plan(
     rate: Annotated[list[float] | None, typer.Option(min=1, help="Events a second; 150 and 350 if absent.")] = None,
+    turns: Annotated[int, typer.Option(min=1, help="Of 15 s with free and 15 s with costly guards, a rate.")] = 6,
     bootstrap: Annotated[str | None, typer.Option(help="Use this Kafka (host:port) instead of starting one.")] = None,
 ) -> None:
     """The planner's simulation against a real worker, on guards that take a known time.
@@ -229,5 +230,5 @@ def plan(
     """
     from worker.bench.plan import bench_plan
 
-    for each in bench_plan(bootstrap, rate or [150.0, 350.0], lambda line: typer.echo(line, err=True)):
+    for each in bench_plan(bootstrap, rate or [150.0, 350.0], turns, lambda line: typer.echo(line, err=True)):
         typer.echo(str(each))

@@ -24,6 +24,8 @@ def plan(
         Path | None, typer.Option(help="What `bench guards --dims llama-guard-4 --json` printed on your card.")
     ] = None,
     batch_tokens: Annotated[int, typer.Option(min=64, help="The setting llama_guard_batch_tokens.")] = 16384,
+    stream_p50_ms: Annotated[float, typer.Option(min=0.1, help="Kafka and the stream alone, the median.")] = 25.0,
+    stream_p99_ms: Annotated[float, typer.Option(min=0.1, help="The same, the 99th percentile.")] = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of words.")] = False,
 ) -> None:
     """What a stream takes: the operations of Llama Guard 4, a card's rate, and a simulation of the worker's own queue.
@@ -35,18 +37,20 @@ def plan(
     """
     from worker.planning.cards import assumed, measured
     from worker.planning.lengths import LENGTHS
-    from worker.planning.plan import Demand
-    from worker.planning.plan import plan as plan_for
-    from worker.planning.simulation import Worker
+    from worker.planning.plan import Demand, bears, plan_of, worker_of
+    from worker.planning.stream_time import lognormal
+    from worker.settings import Settings
 
     if lengths not in LENGTHS:
         raise typer.BadParameter(f"no lengths are named {lengths!r}; known are {', '.join(LENGTHS)}")
     try:
         device = measured(bench) if bench else assumed(card)
-        worker = Worker(device.seconds, batch_tokens, batch_wait=0.005, stream_seconds=0.05)
+        stream = lognormal(stream_p50_ms / 1000, stream_p99_ms / 1000)
+        worker = worker_of(device, Settings.model_validate({"llama_guard_batch_tokens": batch_tokens}), stream)
         demand = Demand(rate, lengths, images, p99_ms / 1000, cached)
-        found = plan_for(demand, worker)
-        internet = plan_for(dataclasses.replace(demand, per_second=_INTERNET_SCALE), worker)
+        most = bears(demand, worker)
+        found = plan_of(demand, worker, most)
+        internet = plan_of(dataclasses.replace(demand, per_second=_INTERNET_SCALE), worker, most)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     if as_json:

@@ -1,12 +1,14 @@
 """Stress: a closed loop that sends events at a rate and waits for every outcome, against workers that run already."""
 
 import asyncio
+import itertools
 import random
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -41,6 +43,7 @@ class StressOptions:
     wait_seconds: float = 30.0  # for outcomes after the last event, as long as none comes in
     late_seconds: float = 1.0
     seed: int = 0
+    at_random: bool = False  # Poisson arrivals instead of even ones
 
 
 @dataclass(slots=True)
@@ -100,13 +103,14 @@ class Stress:
             yield consumer
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
-        outcome_of = outcomes_of(self.settings)
+        outcome_of, clock = outcomes_of(self.settings), time.monotonic() - time.time()
         while True:
             fetched = await consumer.getmany(timeout_ms=100)
             now = time.monotonic()
             for record in (each for records in fetched.values() for each in records):
                 if (event := _event_of(record, self.settings.dead_letter_topic)) is not None:
-                    self.tally.answered(event, outcome_of[record.topic], now)
+                    decided = _decided(record)
+                    self.tally.answered(event, outcome_of[record.topic], now, decided and decided + clock)
             self.tally.forget(now)
 
     async def _send(self) -> None:
@@ -114,13 +118,13 @@ class Stress:
         async with AIOKafkaProducer(
             bootstrap_servers=self.settings.bootstrap_servers, linger_ms=2, **security_of(self.settings)
         ) as producer:
-            sent = 0
+            times = _times(self.options)
+            due = next(times)
             while (passed := time.monotonic() - self.began) < self.options.seconds:
-                due = int(passed * self.options.rate) + 1
-                for _ in range(due - sent):
+                while due <= passed:
                     await self._send_one(producer, *next(events))
-                sent = max(sent, due)
-                await asyncio.sleep(_TICK)
+                    due = next(times)
+                await asyncio.sleep(max(due - passed, 0) if self.options.at_random else _TICK)
             await producer.flush()
 
     async def _send_one(self, producer: AIOKafkaProducer, key: bytes, value: bytes) -> None:
@@ -157,6 +161,12 @@ def _event_of(record: ConsumerRecord, dead_letters: str) -> uuid.UUID | None:
         return None
 
 
+def _decided(record: ConsumerRecord) -> float | None:
+    """Seconds since the epoch; None where it does not say."""
+    told = header(record.headers, "ce_time")
+    return datetime.fromisoformat(told.decode()).timestamp() if told else None
+
+
 def _events(options: StressOptions) -> Iterator[tuple[bytes, bytes]]:
     """Key and value of events without end, no two with the same content."""
     rng, run, number = random.Random(options.seed), uuid.uuid4().hex[:8], 0
@@ -167,6 +177,16 @@ def _events(options: StressOptions) -> Iterator[tuple[bytes, bytes]]:
         event = {"event_id": f"stress-{run}-{number}", "conversation_id": name, "messages": messages}
         yield name.encode(), orjson.dumps(event)
         number += 1
+
+
+def _times(options: StressOptions) -> Iterator[float]:
+    """When each event is due, in seconds from the beginning."""
+    if not options.at_random:
+        yield from (number / options.rate for number in itertools.count())
+    rng, at = random.Random(options.seed), 0.0
+    while True:
+        at += rng.expovariate(options.rate)
+        yield at
 
 
 async def _every(seconds: float, what: Callable[[], None]) -> None:

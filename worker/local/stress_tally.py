@@ -3,9 +3,24 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from uuid import UUID
 
 _FORGET_SECONDS = 60.0  # an answer that is nobody's after this time is to somebody else's event
+
+
+class Passage(NamedTuple):
+    """One event's way through the stream; seconds on one clock."""
+
+    sent: float
+    decided: float  # by the worker's own word
+    answered: float
+
+
+class _Reading(NamedTuple):
+    outcome: str
+    at: float
+    decided: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +77,30 @@ class StressTally:
     outcomes: Counter[str] = field(default_factory=Counter)
     _sent: dict[UUID, float] = field(default_factory=dict)
     _latencies: dict[UUID, float] = field(default_factory=dict)
-    _early: dict[UUID, list[tuple[str, float]]] = field(default_factory=dict)
+    _decided: dict[UUID, float] = field(default_factory=dict)
+    _early: dict[UUID, list[_Reading]] = field(default_factory=dict)
 
     def sent(self, event: UUID, at: float) -> None:
         """The broker confirmed an event that was sent at `at`. Its answer may have overtaken that."""
         self._sent[event] = at
-        for outcome, answered_at in self._early.pop(event, ()):
-            self.answered(event, outcome, answered_at)
+        for reading in self._early.pop(event, ()):
+            self.answered(event, *reading)
 
-    def answered(self, event: UUID, outcome: str, at: float) -> None:
-        """An outcome was read, of an event of ours or of somebody else's."""
+    def answered(self, event: UUID, outcome: str, at: float, decided: float | None = None) -> None:
+        """An outcome was read, of an event of ours or of somebody else's; `decided`: when it was, where it says so."""
         if event not in self._sent:
-            self._early.setdefault(event, []).append((outcome, at))
+            self._early.setdefault(event, []).append(_Reading(outcome, at, decided))
         elif event in self._latencies:
             self.duplicated += 1
         else:
             self._latencies[event] = at - self._sent[event]
             self.outcomes[outcome] += 1
+            if decided is not None:
+                self._decided[event] = decided
 
     def forget(self, now: float) -> None:
         """Drops answers to other people's events."""
-        old = [event for event, answers in self._early.items() if now - answers[0][1] > _FORGET_SECONDS]
+        old = [event for event, answers in self._early.items() if now - answers[0].at > _FORGET_SECONDS]
         for event in old:
             del self._early[event]
 
@@ -99,6 +117,12 @@ class StressTally:
     def recent_ms(self, count: int = 1000) -> float | None:
         """The median latency of the last answers, in milliseconds."""
         return _percentile(list(self._latencies.values())[-count:], 0.5)
+
+    @property
+    def passages(self) -> list[Passage]:
+        """The answered events that say when they were decided."""
+        sent, latencies = self._sent, self._latencies
+        return [Passage(sent[each], at, sent[each] + latencies[each]) for each, at in self._decided.items()]
 
     def report(self, seconds: float) -> StressReport:
         """The report on a run of so many seconds."""

@@ -25,6 +25,11 @@ _AROUND_MESSAGE: Final = 57 + 4  # tokens after the prefix that are no message: 
 IMAGE_TOKENS: Final = 727  # of a 640x480 picture: five tiles with their separators
 _IMAGE_TILES: Final = 5
 
+# Prompt Guard 2: 86 M parameters without its embeddings, 12 layers; it reads the message's text alone.
+PROMPT_GUARD_A_TOKEN: Final = 2.0 * 86e6
+_PROMPT_GUARD_AROUND: Final = 2  # the tokens that begin and end a window
+_PROMPT_GUARD_LAYERS: Final = 12
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -37,6 +42,11 @@ class Message:
     def check_tokens(self) -> int:
         """What its check counts as in a batch: the whole prompt."""
         return PREFIX_TOKENS + self.computed_tokens
+
+    @property
+    def prompt_guard_tokens(self) -> int:
+        """What its check of Prompt Guard counts as in a batch."""
+        return _PROMPT_GUARD_AROUND + self.tokens
 
     @property
     def computed_tokens(self) -> int:
@@ -60,5 +70,11 @@ class Device:
     batch_start_seconds: float = 0.004  # of a batch besides its operations: launches, reading the weights
 
     def seconds(self, batch: Sequence[Message]) -> float:
-        """How long a batch takes."""
+        """How long a batch of Llama Guard takes."""
         return self.batch_start_seconds + sum(message.operations for message in batch) / self.operations_per_second
+
+    def prompt_guard_seconds(self, batch: Sequence[Message]) -> float:
+        """How long a batch of Prompt Guard takes; its start as much as its layers are."""
+        tokens = sum(message.prompt_guard_tokens for message in batch)
+        start = self.batch_start_seconds * _PROMPT_GUARD_LAYERS / _LAYERS
+        return start + tokens * PROMPT_GUARD_A_TOKEN / self.operations_per_second

@@ -5,13 +5,16 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
-from worker.planning.cost import Message
+from worker.planning.cost import Device, Message
 from worker.planning.lengths import LENGTHS
-from worker.planning.simulation import Load, Outcome, Worker, simulate
+from worker.planning.simulation import Lane, Load, Outcome, Worker, simulate
+from worker.planning.stream_time import StreamTime
+from worker.settings import Settings
 
 HOURS_A_MONTH: Final = 730
 _SPARE_SHARE: Final = 0.2  # of the pods: one may be away, and a peak is no average
-_STEPS: Final = 12  # of the search for what a pod bears
+_STEPS: Final = 9  # of the search for what a pod bears
+_SEARCH_EVENTS: Final = 5_000  # of each step
 _CATCH_UP_SECONDS: Final = 10  # of a pod's work: the lag from which another one is worth its start
 
 
@@ -42,31 +45,52 @@ class Plan:
     pod: Outcome  # one pod at its share of the stream
 
 
+def worker_of(device: Device, settings: Settings, stream: StreamTime) -> Worker:
+    """A worker with these settings and both guards on one device."""
+    return Worker(
+        lanes=(
+            Lane(device.seconds, settings.llama_guard_batch_tokens, lambda message: message.check_tokens),
+            Lane(
+                device.prompt_guard_seconds,
+                settings.prompt_guard_batch_tokens,
+                lambda message: message.prompt_guard_tokens,
+            ),
+        ),
+        batch_wait=settings.batch_wait_ms / 1000,
+        stream=stream,
+    )
+
+
 def plan(demand: Demand, worker: Worker) -> Plan:
     """Raises ValueError where no number of pods keeps the wanted p99: one message alone takes longer."""
+    return plan_of(demand, worker, bears(demand, worker))
+
+
+def plan_of(demand: Demand, worker: Worker, most: float) -> Plan:
+    """The plan for workers of which each bears so many judged events a second."""
     judged = demand.per_second * (1 - demand.cached_share)
-    bears = _bears(demand, worker)
-    pods = math.ceil(judged / bears * (1 + _SPARE_SHARE))
+    pods = math.ceil(judged / most * (1 + _SPARE_SHARE))
     pods = max(pods, 2)  # one may be away
     return Plan(
         pods=pods,
         partitions=_partitions(pods),
-        lag_threshold=max(1, round(bears * _CATCH_UP_SECONDS)),
+        lag_threshold=max(1, round(most * _CATCH_UP_SECONDS)),
         gpu_hours_a_month=pods * HOURS_A_MONTH,
-        pod_bears_per_second=bears,
+        pod_bears_per_second=most,
         pod=simulate(worker, Load(judged / pods, demand.message)),
     )
 
 
-def _bears(demand: Demand, worker: Worker) -> float:
-    """The most events a second that one worker judges within the wanted p99."""
+def bears(demand: Demand, worker: Worker) -> float:
+    """The most events a second that one worker judges within the wanted p99, however many come. Raises ValueError
+    where there is no such rate."""
     rng = random.Random(0)
     sample = [demand.message(rng) for _ in range(2000)]
-    most = len(sample) / worker.seconds(sample)  # one endless batch
+    most = len(sample) / sum(lane.seconds(sample) for lane in worker.lanes)  # one endless batch
     low, high = 0.0, most
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        if simulate(worker, Load(middle, demand.message)).p99 <= demand.p99_seconds:
+        if simulate(worker, Load(middle, demand.message, _SEARCH_EVENTS)).p99 <= demand.p99_seconds:
             low = middle
         else:
             high = middle
