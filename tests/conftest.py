@@ -7,8 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from worker.local.kafka import KafkaUnavailable, LocalKafka, local_kafka
+
+# No example's truth depends on how long it took.
+settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any speed")
 
 RANKS = ("chart", "models", "gpu", "kafka")
 """Markers from quick to slow; tests without any of them come first of all."""

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import uuid
@@ -16,6 +15,7 @@ import pytest
 from tests.deploy.chart_rig import Object, Rendered, env_of, render
 from tests.stream.rig import until
 from worker.local.kafka import LocalKafka
+from worker.local.ports import free_ports
 
 pytestmark = pytest.mark.chart
 
@@ -49,13 +49,13 @@ class Pod:
 
     def metrics(self) -> str:
         """What Prometheus would see."""
-        return httpx.get(f"{self.address}/metrics", timeout=4).text
+        return httpx.get(f"{self.address}/metrics", timeout=30).text
 
     def answers(self, path: str) -> bool:
         """Whether a probe would be green."""
         assert self.process.poll() is None, self.said()
         try:
-            return httpx.get(self.address + path, timeout=4).is_success
+            return httpx.get(self.address + path, timeout=30).is_success
         except httpx.TransportError:
             return False
 
@@ -63,9 +63,7 @@ class Pod:
 @pytest.fixture
 def port() -> int:
     """A port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]  # none of those that outgoing connections take
 
 
 @pytest.fixture
@@ -80,7 +78,7 @@ def worker(rendered: Rendered, tmp_path: Path, port: int) -> Iterator[Pod]:
 
 def _run(container: Object, folder: Path) -> None:
     pod = Pod(container, folder, 0)
-    assert pod.process.wait(timeout=120) == 0, pod.said()
+    assert pod.process.wait(timeout=300) == 0, pod.said()
 
 
 async def test_a_pod_starts_is_probed_and_drains(rendered: Rendered, worker: Pod, tmp_path: Path) -> None:

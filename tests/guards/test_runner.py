@@ -190,7 +190,7 @@ def test_the_device_thread_runs_batches_one_by_one_in_order() -> None:
 
     device = DeviceThread()
     futures = [device.submit(FakeGuard(score_of=score_of), partial(checks, text)) for text in "abc"]
-    assert [future.result(5).findings[0].score for future in futures] == [0.5] * 3
+    assert [future.result(60).findings[0].score for future in futures] == [0.5] * 3
     device.close()
     assert [text for text, _ in seen] == ["a", "b", "c"]
     assert len({thread for _, thread in seen}) == 1
@@ -202,17 +202,17 @@ def test_who_is_in_a_batch_is_asked_when_the_device_is_free() -> None:
 
     def score_of(text: str) -> float:
         started.set()
-        go_on.wait(5)
+        go_on.wait(60)
         return 0.5
 
     device, queue = DeviceThread(), checks("b")
     guard = FakeGuard(score_of=score_of)
     device.submit(guard, lambda: checks("a"))
     next_one = device.submit(guard, lambda: queue)
-    started.wait(5)
+    started.wait(60)
     queue.extend(checks("c"))
     go_on.set()
-    assert len(next_one.result(5).findings) == 2
+    assert len(next_one.result(60).findings) == 2
     device.close()
     assert guard.batches == [["a"], ["b", "c"]]
 
@@ -221,7 +221,7 @@ def test_the_device_thread_passes_a_lost_device_on() -> None:
     device = DeviceThread()
     future = device.submit(raising("bad", AcceleratorError("CUDA error: unknown error")), partial(checks, "bad"))
     with pytest.raises(DeviceLost):
-        future.result(5)
+        future.result(60)
     device.close()
 
 
@@ -230,19 +230,19 @@ def test_closing_waits_for_the_running_batch_and_cancels_the_queued() -> None:
 
     def score_of(text: str) -> float:
         started.set()
-        go_on.wait(5)
+        go_on.wait(60)
         return 0.5
 
     device = DeviceThread()
     guard = FakeGuard(score_of=score_of)
     running, queued = (device.submit(guard, partial(checks, text)) for text in "ab")
-    started.wait(5)
+    started.wait(60)
     closing = threading.Thread(target=device.close)
     closing.start()
     while not queued.cancelled():
         time.sleep(0.001)
     go_on.set()
-    closing.join(5)
+    closing.join(60)
     assert running.result(0).findings[0].score == 0.5
 
 

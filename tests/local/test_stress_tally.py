@@ -1,7 +1,12 @@
 """The bookkeeping of a stress run: lost, twice, late, and answers that overtake their questions."""
 
+from itertools import islice, pairwise
+from statistics import stdev
 from uuid import uuid4
 
+import pytest
+
+from worker.local.stress import StressOptions, _times
 from worker.local.stress_tally import StressTally, Thresholds
 
 
@@ -52,3 +57,24 @@ def test_thresholds_that_are_not_kept_are_told() -> None:
     assert report.failures(Thresholds(max_lost=None)) == []
     told = report.failures(Thresholds(max_lost=1, max_duplicated=0, max_p99_ms=250))
     assert told == ["1 duplicated, more than 0", "p99 is 300 ms, more than 250"]
+
+
+def test_an_events_passage_is_known_where_its_answer_says_when_it_was_decided() -> None:
+    tally = StressTally()
+    early, silent, told = uuid4(), uuid4(), uuid4()
+    tally.answered(early, "safe", 3.0, 2.0)
+    for event in (early, silent, told):
+        tally.sent(event, 1.0)
+    tally.answered(silent, "dead_letter", 2.0)
+    tally.answered(told, "safe", 1.5, 1.25)
+    tally.answered(told, "safe", 9.0, 8.0)
+    assert tally.passages == [(1.0, 2.0, 3.0), (1.0, 1.25, 1.5)]
+
+
+@pytest.mark.parametrize("at_random", [False, True])
+def test_events_are_due_at_the_rate(at_random: bool) -> None:
+    due = list(islice(_times(StressOptions(200, 60, at_random=at_random)), 20_000))
+    assert due == sorted(due)
+    assert due[-1] == pytest.approx(100, rel=0.03)
+    gaps = [after - before for before, after in pairwise(due)]
+    assert stdev(gaps) == pytest.approx(0.005 if at_random else 0, rel=0.05, abs=1e-9), "Poisson, or even"

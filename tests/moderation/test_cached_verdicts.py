@@ -66,7 +66,7 @@ class Judge:
 async def moderating(*guards: FakeGuard, options: ModeratorOptions = OPTIONS) -> AsyncIterator[Judge]:
     judge = Judge(guards, options)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             yield judge
     finally:
         judge.moderator.close()

@@ -33,7 +33,7 @@ async def test_the_wait_ends_by_itself() -> None:
     second = await lane.judge((10, 0.2))
     assert lane.device.batches == []  # the clock stands still
     lane.clock.now += 0.005
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await lane.device.sent.wait()
     assert lane.device.payloads == [[0.1, 0.2]]
     await lane.device.land()
@@ -225,7 +225,7 @@ async def test_one_bad_check_does_not_disturb_its_neighbours() -> None:
     try:
         lane = GuardLane(FakeGuard(score_of=score_of), device, batch_tokens=80, max_wait=LONG)
         texts = ["0.1", "0.2", "bad", "0.4", "0.5", "0.6", "0.7", "0.8"]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             answers = await asyncio.gather(*(ask(lane, [Check(10, text)], PlainTicket()) for text in texts))
     finally:
         device.close()
@@ -244,7 +244,7 @@ async def test_a_batch_that_hangs_on_the_device_fails_its_events() -> None:
 
 
 async def test_a_batch_that_comes_back_in_time_is_not_watched_any_more() -> None:
-    lane = Lane(budget=100, max_wait=0, timeout=0.05)
+    lane = Lane(budget=100, max_wait=0, timeout=1)
     quick = await lane.judge((10, 0.1))
     await lane.device.land()
     slow = await lane.judge((10, 0.2))

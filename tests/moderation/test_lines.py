@@ -29,7 +29,7 @@ async def line_judge(
     options = ModeratorOptions({"llama_guard": 1000}, batch_wait=0.0)
     moderator = Moderator([fake_llama_guard(score_of)], options)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             yield LineJudge(moderator, POLICIES, source="test", default_policy=default_policy)
     finally:
         moderator.close()

@@ -97,7 +97,7 @@ async def moderating(guard: FakeGuard) -> AsyncIterator[Moderator]:
     options = ModeratorOptions({"llama_guard": BUDGET, "prompt_guard": 10_000}, batch_wait=0.0)
     moderator = Moderator([guard, fake_prompt_guard()], options)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             yield moderator
     finally:
         moderator.close()

@@ -15,7 +15,7 @@ from worker.guards.guard import Check, Preparation
 from worker.moderation.preparer import Preparer
 from worker.policy.policy import DEFAULT_POLICY, Policy
 
-PATIENCE = 10  # seconds before a test that hangs fails
+PATIENCE = 60  # seconds before a test that hangs fails
 
 
 def event(text: str) -> ChatEvent:

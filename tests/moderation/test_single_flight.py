@@ -62,7 +62,7 @@ async def settle() -> None:
 
 @asynccontextmanager
 async def events(cache_bytes: int = 1 << 20) -> AsyncIterator[Events]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         found = Events(cache_bytes)
         yield found
         await settle()

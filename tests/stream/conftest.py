@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.stream.dead_letter_desk import Desk
-from tests.stream.rig import Rig
+from tests.stream.rig import Gate, Rig
 from worker.local.jvm_broker import JvmBroker
 from worker.local.kafka import KafkaUnavailable, LocalKafka
 
@@ -31,6 +31,12 @@ def rig(kafka: LocalKafka, topics: Callable[..., str], tmp_path: Path) -> Rig:
     outputs = {name: topics(partitions=4, config=large) for name in OUTPUTS}
     input_topic = topics(partitions=4, config=large)
     return Rig(kafka.bootstrap_servers, tmp_path, outputs, input_topic, group=f"group-{uuid.uuid4().hex[:8]}")
+
+
+@pytest.fixture
+def gate(rig: Rig) -> Gate:
+    """A closed one, for a worker's FAKE_WAIT_WHILE."""
+    return Gate(rig.folder / "held")
 
 
 @pytest.fixture

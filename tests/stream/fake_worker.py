@@ -5,14 +5,15 @@ text that do something to the worker: "LOSE-THE-DEVICE" raises what ends the pro
 end it at once (SIGKILL, on the device's or on a CPU thread), "HANG" never returns, "BREAK" raises for this check alone,
 "OUT-OF-MEMORY" is more than the device has memory for, "OUT-OF-MEMORY-TOGETHER" only beside other checks.
 FAKE_HARMLESS names one of them that does nothing. FAKE_KILLED_BY_POLICY names a policy whose preparations kill the
-worker. FAKE_LOAD_SECONDS is the time
-that loading takes. With FAKE_CARD there is a graphics card, as far as metrics know.
+worker. FAKE_LOAD_SECONDS is the time that loading takes. With FAKE_CARD there is a graphics card, for the metrics.
 
 Variables that name a file, by which a test holds the worker for as long as the file is there: FAKE_BROKEN_WHILE makes
-every check of llama_guard fail, FAKE_WAIT_WHILE holds the preparation of texts with "WAIT-IN-PREPARATION",
+every check of llama_guard fail, FAKE_WAIT_WHILE holds the preparation of texts with "WAIT-IN-PREPARATION", and with
+FAKE_WAIT_FROM all but the first so many preparations (so that a test has a middle whatever the machine's speed),
 FAKE_SCRAPE_WAITS_WHILE every scrape of the metrics, and FAKE_BLOCKED_WHILE the event loop, from SIGHUP on.
 """
 
+import itertools
 import os
 import signal
 import sys
@@ -59,13 +60,16 @@ def _content(text: str) -> Finding:
 class _Killable(FakeGuard):
     """Content may kill its preparation, as a broken image kills a decoder written in C."""
 
+    _prepared = itertools.count()  # on several threads
+
     def prepare(self, event: ChatEvent, policy: Policy) -> Preparation:
         if (
             _says(turns_of(event)[-1].text, "KILL-IN-PREPARATION")
             or os.environ.get("FAKE_KILLED_BY_POLICY") == policy.name
         ):
             os.kill(os.getpid(), signal.SIGKILL)
-        while "WAIT-IN-PREPARATION" in turns_of(event)[-1].text and _held("FAKE_WAIT_WHILE"):
+        late = next(self._prepared) >= float(os.environ.get("FAKE_WAIT_FROM", "inf"))
+        while (late or "WAIT-IN-PREPARATION" in turns_of(event)[-1].text) and _held("FAKE_WAIT_WHILE"):
             time.sleep(0.01)
         return super().prepare(event, policy)
 

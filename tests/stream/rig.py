@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import signal
 import time
 import urllib.error
 import urllib.request
@@ -33,6 +34,22 @@ def chat_event(text: str, **fields: Any) -> bytes:
     name = fields.pop("event_id", None) or uuid.uuid4().hex
     messages = [{"role": "user", "content": text}]
     return orjson.dumps({"event_id": name, "conversation_id": "c", "messages": messages, **fields})
+
+
+class Gate:
+    """A file by which a test holds a worker (fake_worker.py) until it opens the gate: so there is a middle to be hit,
+    however quick the worker is and however slow the test."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.touch()
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def open(self) -> None:
+        """Lets the worker go on."""
+        self._path.unlink()
 
 
 @dataclass
@@ -100,7 +117,7 @@ class Rig:
 
     async def no_lag(self) -> None:
         """Returns when everything of the input is committed. Raises TimeoutError."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while any((await self.lag()).values()):  # noqa: ASYNC110  # another process commits
                 await asyncio.sleep(0.1)
 
@@ -155,11 +172,11 @@ class Outcomes:
     async def read_to_end(self) -> None:
         """Reads up to where the output topics end now."""
         ends = await self.consumer.end_offsets(self.consumer.assignment())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while any([await self.consumer.position(each) < end for each, end in ends.items()]):
                 await self.read()
 
-    async def until(self, condition: Callable[["Outcomes"], bool], seconds: float = 60) -> None:
+    async def until(self, condition: Callable[["Outcomes"], bool], seconds: float = 120) -> None:
         """Reads until the condition holds. Raises TimeoutError."""
         try:
             async with asyncio.timeout(seconds):
@@ -168,7 +185,7 @@ class Outcomes:
         except TimeoutError:
             raise TimeoutError(f"after {seconds} s there are {len(self.records)} outcomes: {self.counts}") from None
 
-    async def until_answered(self, ids: Iterable[uuid.UUID], seconds: float = 60) -> None:
+    async def until_answered(self, ids: Iterable[uuid.UUID], seconds: float = 120) -> None:
         """Reads until every id has an outcome, and then what else there is."""
         wanted = set(ids)
         await self.until(lambda outcomes: wanted <= outcomes.ids.keys(), seconds)
@@ -228,7 +245,7 @@ def new_rig(
 def probe(worker: WorkerProcess, path: str) -> tuple[int, Any]:
     """Status and body of a page: its JSON, or its text. Status 0: nothing answers."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{worker.port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{worker.port}{path}", timeout=30) as answer:
             status, body = answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         status, body = error.code, error.read().decode()
@@ -239,11 +256,20 @@ def probe(worker: WorkerProcess, path: str) -> tuple[int, Any]:
 
 def metric(worker: WorkerProcess, name: str) -> float | None:
     """A metric's value; None where the worker does not tell."""
-    lines = (line.rpartition(" ") for line in worker.metrics().splitlines())
+    _, page = probe(worker, "/metrics")
+    lines = (line.rpartition(" ") for line in (page or "").splitlines())
     return next((float(value) for found, _, value in lines if found == name), None)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+async def stop_in_the_middle(worker: WorkerProcess, gate: Gate) -> int:
+    """SIGTERM to a worker that this gate holds, or would soon; it opens when the worker drains. The exit code."""
+    worker.signal(signal.SIGTERM)
+    await until(lambda: probe(worker, "/readyz")[0] != 200)
+    gate.open()
+    return await asyncio.to_thread(worker.wait)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 120) -> None:
     """Returns when the condition, looked at in a thread, holds. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while not await asyncio.to_thread(condition):  # noqa: ASYNC110  # it is about another process

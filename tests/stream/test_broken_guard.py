@@ -53,7 +53,7 @@ async def test_a_guard_that_breaks_for_a_while_costs_reviews_and_nothing_else(ri
             assert await asyncio.to_thread(metric, worker, STATE) == 2
 
             broken.unlink()
-            while await asyncio.to_thread(metric, worker, STATE):  # an event tries the guard, after a wait
+            while await asyncio.to_thread(metric, worker, STATE) != 0:  # an event tries the guard, after a wait
                 trial = await rig.send([(None, chat_event(f"hello again {len(ids)}"))])
                 await outcomes.until_answered(trial)
                 ids += trial
@@ -76,7 +76,7 @@ async def test_a_worker_that_is_to_stop_for_it_leaves_the_rest_in_kafka(rig: Rig
     async with rig.outcomes() as outcomes:
         with rig.worker("first", FAKE_BROKEN_WHILE=broken, llama_guard_batch_tokens=256, **settings) as first:
             await until(lambda: told(first, "stopping: llama_guard fails check after check; nothing is lost") == 1)
-            assert await asyncio.to_thread(first.wait) == ExitCode.GUARD_DOWN
+            assert await asyncio.to_thread(first.wait, 120) == ExitCode.GUARD_DOWN
         await outcomes.read_to_end()
         assert 20 <= outcomes.counts["review"] < 3000
         assert outcomes.counts.keys() == {"review"}

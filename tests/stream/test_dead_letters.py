@@ -25,7 +25,7 @@ async def test_too_many_in_a_row_stop_the_worker_with_its_reason_and_nothing_is_
         ids = await rig.send(good)
         await until(lambda: metric(worker, 'moderation_verdicts_total{label="safe"}') == 40)
         ids += await rig.send(bad)
-        assert await asyncio.to_thread(worker.wait, 60) == ExitCode.DEAD_LETTERS
+        assert await asyncio.to_thread(worker.wait, 120) == ExitCode.DEAD_LETTERS
         told = [line for line in map(orjson.loads, worker.log.read_bytes().splitlines()) if line["level"] == "error"]
         assert len(told) == 1
         sentence = "stopping: 101 of the last 101 outcomes are dead letters (not_json "

@@ -8,12 +8,13 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.stream.rig import Rig, chat_event, metric, probe, until
+from tests.stream.rig import Gate, Rig, chat_event, metric, probe, stop_in_the_middle, until
 from worker.exit_codes import ExitCode
 from worker.local.workers import WorkerProcess
 
 CREW = ("-m", "tests.stream.fake_devices", "cpu,cpu")
 SETTINGS: dict[str, Any] = {"session_timeout_seconds": 6, "FAKE_DELAY": 0.02, "llama_guard_batch_tokens": 256}
+HELD = {"FAKE_WAIT_FROM": 1000, "max_in_flight_events": 200}  # each of two, while a gate is closed: half of 4,000
 
 
 def lines(crew: WorkerProcess, event: str) -> list[dict[str, Any]]:
@@ -56,13 +57,13 @@ async def test_one_that_is_killed_under_load_is_started_again_and_nothing_is_los
     assert (ended["worker"], ended["code"]) == (0, -signal.SIGKILL)
 
 
-async def test_a_stop_under_load_drains_both(rig: Rig) -> None:
-    ids = await rig.send((b"%d" % n, chat_event(f"hello {n}")) for n in range(4000))
+async def test_a_stop_under_load_drains_both(rig: Rig, gate: Gate) -> None:
     async with rig.outcomes() as outcomes:
-        with rig.worker("crew", CREW, **{**SETTINGS, "FAKE_DELAY": 0.06}) as crew:
-            await outcomes.until(lambda seen: len(seen.records) > 200)
+        with rig.worker("crew", CREW, FAKE_WAIT_WHILE=gate, **SETTINGS, **HELD) as crew:
             await rig.ready(crew)
-            assert (await asyncio.to_thread(crew.stop)) == ExitCode.OK
+            ids = await rig.send((b"%d" % n, chat_event(f"hello {n}")) for n in range(4000))
+            await outcomes.until(lambda seen: len(seen.records) > 200)
+            assert await stop_in_the_middle(crew, gate) == ExitCode.OK
         assert {line["worker"] for line in lines(crew, "stopped")} == {0, 1}
         await outcomes.read_to_end()
         assert 200 < len(outcomes.ids) < 4000, "the stop came under load"

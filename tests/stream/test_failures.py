@@ -12,8 +12,16 @@ import pytest
 
 from tests.stream.rig import Rig, chat_event, probe, until
 from worker.exit_codes import ExitCode
+from worker.local.workers import WorkerProcess
 
 HUB_MODEL = {"model": "acme/guard", "revision": "0" * 40}
+
+
+def _ready(worker: WorkerProcess, seen: list[tuple[int, str]]) -> tuple[int, str]:
+    status, body = probe(worker, "/readyz")
+    seen.append((status, body["phase"] if status else ""))
+    return seen[-1]
+
 
 # -- ends -------------------------------------------------------------------------------------------------------------
 
@@ -26,7 +34,7 @@ async def test_a_lost_device_ends_the_worker_and_its_events_come_again(rig: Rig)
         with rig.worker("first", **slow) as first:
             await rig.ready(first)
             ids = await rig.send([(None, value) for value in values])
-            assert await asyncio.to_thread(first.wait, 60) == ExitCode.CRASH
+            assert await asyncio.to_thread(first.wait, 120) == ExitCode.CRASH
         committed = await rig.committed()
         await outcomes.until(lambda seen: seen.counts["dead_letter"] > 0)
         await outcomes.read()
@@ -46,9 +54,9 @@ async def test_a_guard_that_hangs_ends_at_the_drain_deadline_and_its_event_is_no
         await rig.send([(b"k", chat_event("HANG"))])
         await until(lambda: "the fake guard hangs" in worker.log.read_text())
         worker.signal(signal.SIGTERM)
-        await until(lambda: probe(worker, "/readyz")[0] != 200)
-        status, body = await asyncio.to_thread(probe, worker, "/readyz")
-        assert (status, body["phase"]) == (503, "draining"), "readiness falls long before the process ends"
+        seen: list[tuple[int, str]] = []
+        await until(lambda: _ready(worker, seen) != (200, "running"))
+        assert seen[-1] == (503, "draining"), "readiness falls long before the process ends"
         assert await asyncio.to_thread(worker.wait) == ExitCode.DRAIN_DEADLINE
     assert set((await rig.committed()).values()) == {0}
 
@@ -70,7 +78,7 @@ async def test_a_stop_while_the_models_load_does_not_wait_for_them(rig: Rig) -> 
         status, body = await asyncio.to_thread(probe, worker, "/readyz")
         assert (status, body["phase"]) == (503, "loading")
         worker.signal(signal.SIGTERM)
-        assert await asyncio.to_thread(worker.wait, 60) == ExitCode.OK
+        assert await asyncio.to_thread(worker.wait, 120) == ExitCode.OK
 
 
 async def test_missing_topics_end_the_start_with_a_line_that_names_them_and_the_remedy(rig: Rig) -> None:

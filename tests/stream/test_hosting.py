@@ -30,14 +30,20 @@ async def test_moderation_worker_run_and_faust_both_host_the_worker(rig: Rig) ->
 
 
 async def _becomes_ready(worker: WorkerProcess) -> None:
-    """It answers its probes from early on: alive, and not ready before the models are loaded."""
-    await until(lambda: probe(worker, "/readyz")[0] != 0, 120)
-    status, body = await asyncio.to_thread(probe, worker, "/readyz")
-    assert (status, body["ok"], body["phase"]) == (503, False, "loading")
-    assert (await asyncio.to_thread(probe, worker, "/healthz"))[0] == 200
-    await until(lambda: worker.ready(), 240)
-    status, body = await asyncio.to_thread(probe, worker, "/readyz")
-    assert (status, body["ok"], body["phase"]) == (200, True, "running")
+    """It answers its probes from early on: alive, and not ready before it runs. That it answers while the models load
+    is in test_failures.py, where a test holds them."""
+    seen = set()
+
+    def is_ready() -> bool:
+        worker.check()
+        status, body = probe(worker, "/readyz")
+        if status:
+            seen.add((status, body["ok"], body["phase"] == "running"))
+            assert probe(worker, "/healthz")[0] == 200
+        return status == 200
+
+    await until(is_ready, 240)
+    assert seen <= {(503, False, False), (200, True, True)}, seen
 
 
 async def _serves(rig: Rig, worker: WorkerProcess, outcomes: Outcomes, *, stopping: WorkerProcess) -> None:

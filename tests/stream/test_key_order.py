@@ -15,7 +15,7 @@ async def settle() -> None:
 
 async def test_the_first_of_a_key_waits_for_nobody() -> None:
     turn = KeyOrder().enter(b"k")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await turn.wait()
 
 
@@ -26,21 +26,21 @@ async def test_the_next_of_a_key_waits_until_the_one_before_left() -> None:
     await settle()
     assert not waiting.done()
     first.leave()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await waiting
 
 
 async def test_who_comes_when_all_have_left_waits_for_nobody() -> None:
     order = KeyOrder()
     order.enter(b"k").leave()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await order.enter(b"k").wait()
 
 
 async def test_keys_do_not_wait_for_each_other() -> None:
     order = KeyOrder()
     order.enter(b"a")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await order.enter(b"b").wait()
         await order.enter(b"").wait()
 
@@ -48,7 +48,7 @@ async def test_keys_do_not_wait_for_each_other() -> None:
 async def test_records_without_a_key_have_no_order() -> None:
     order = KeyOrder()
     turns = [order.enter(None) for _ in range(3)]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         for turn in reversed(turns):
             await turn.wait()
             turn.leave()
@@ -64,7 +64,7 @@ async def test_leaving_twice_lets_nobody_overtake() -> None:
     await settle()
     assert not waiting.done()
     second.leave()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await waiting
     third.leave()
     assert len(order) == 0
@@ -78,7 +78,7 @@ async def test_leaving_out_of_turn_lets_nobody_overtake() -> None:
     await settle()
     assert not waiting.done()
     first.leave()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await waiting
 
 
@@ -115,7 +115,7 @@ async def test_whatever_is_judged_first_every_key_keeps_its_order_and_nobody_wai
     turns = [order.enter(key) for key in keys]
     tasks = [asyncio.create_task(handle(number, key)) for number, key in enumerate(keys)]
     rng.shuffle(tasks)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await asyncio.gather(*tasks, return_exceptions=True)
     await settle()
     for key in (b"a", b"b", b"c"):
@@ -137,7 +137,7 @@ async def test_who_is_cancelled_while_waiting_lets_nobody_overtake_and_leaves_no
     assert cancelled.cancelled()
     assert not waiting.done()  # the first is still there
     first.leave()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await waiting
     third.leave()
     assert len(order) == 0

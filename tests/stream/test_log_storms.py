@@ -16,13 +16,13 @@ def test_a_broker_that_is_away_for_a_while_costs_few_lines_and_no_event(broker: 
     rig = new_rig(broker, tmp_path)  # no event loop may run here
 
     async def judge() -> None:
-        with rig.worker("worker", FAKE_DELAY=0.02, llama_guard_batch_tokens=256) as worker:
+        with rig.worker("worker", FAKE_DELAY=0.1, llama_guard_batch_tokens=256, max_in_flight_events=100) as worker:
             await rig.ready(worker)
             ids = await rig.send((b"%d" % n, chat_event(f"hello {n}")) for n in range(3000))
             await until(lambda: (metric(worker, 'moderation_verdicts_total{label="safe"}') or 0) > 0)
             await asyncio.to_thread(broker.kill)
             # Every five seconds it asks the coordinator and gets no answer.
-            await until(lambda: worker.log.read_text().count("no answer to a commit") == 2, 120)
+            await until(lambda: worker.log.read_text().count("no answer to a commit") >= 2, 120)
             worker.check()
             await asyncio.to_thread(broker.restart)
             ids += await rig.send((b"%d" % n, chat_event(f"hello again {n}")) for n in range(300))

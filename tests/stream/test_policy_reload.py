@@ -128,6 +128,9 @@ async def changed_under_load(rig: Rig, changes: int) -> None:
                 sending = asyncio.create_task(rig.send((b"%d" % each, event(each)) for each in chunk))
                 await person.one(number)
                 first_version |= dict.fromkeys(map(str, await sending), acting)
+                # However slow the worker is, the changes do not leave the events behind.
+                before = chunk.start
+                await outcomes.until(lambda seen, before=before: len(seen.records) >= before)
             last = await rig.send([(None, event(1)), (None, event(3))])
             first_version |= dict.fromkeys(map(str, last), mount.versions)
             await outcomes.until_answered([*rig.places], seconds=200)

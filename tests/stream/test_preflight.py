@@ -71,7 +71,7 @@ async def test_one_reachable_server_is_enough(kafka: LocalKafka, topics: Callabl
 
 async def test_tls_asked_of_a_port_without_it(kafka: LocalKafka) -> None:
     security = {"security_protocol": "SSL", "ssl_context": ssl.create_default_context()}
-    (fault,) = await check(kafka.bootstrap_servers, security=security, timeout=5)
+    (fault,) = await check(kafka.bootstrap_servers, security=security, timeout=30)
     assert str(fault).startswith(f"broker {kafka.bootstrap_servers} ")
     assert "TLS" in fault.remedy or "SSL" in fault.remedy
 
@@ -108,7 +108,7 @@ async def test_brokers_behind_an_unreachable_advertised_address(
         raise NodeNotReadyError("node 7")
 
     monkeypatch.setattr(module, "topic_metadata", unreachable)
-    (fault,) = await check(kafka.bootstrap_servers, reads=["any"], timeout=1)
+    (fault,) = await check(kafka.bootstrap_servers, reads=["any"], timeout=5)
     assert "its brokers do not answer (NodeNotReadyError: node 7)" in fault.why
     assert "advertised.listeners" in fault.remedy
 
@@ -206,7 +206,7 @@ class TestGuarded:
         assert "does not take this SASL mechanism" in line
 
     async def test_no_login_where_one_is_wanted(self, guarded: JvmBroker) -> None:
-        (fault,) = await check(guarded.address("USERS"), timeout=5)
+        (fault,) = await check(guarded.address("USERS"), timeout=30)
         assert "broke off" in fault.why and "PLAINTEXT" in fault.remedy
 
     async def check_as(self, broker: JvmBroker, user: str, password: str | None = None, **changes: str) -> list[str]:

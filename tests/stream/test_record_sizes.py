@@ -86,11 +86,11 @@ async def test_a_topic_that_is_made_smaller_stops_the_worker_and_the_next_one_na
         committed = await rig.committed()
         await _limit(rig, [safe], 10 * KiB)
         ids = await rig.send([(b"k", large)])
-        assert await asyncio.to_thread(worker.wait, 60) == ExitCode.CRASH
+        assert await asyncio.to_thread(worker.wait, 120) == ExitCode.CRASH
     assert await rig.committed() == committed, "what was refused is not committed"
     assert "MessageSizeTooLargeError" in worker.log.read_text()
     with rig.worker("refuses", **settings) as worker:
-        assert await asyncio.to_thread(worker.wait, 60) == ExitCode.CONFIG
+        assert await asyncio.to_thread(worker.wait, 120) == ExitCode.CONFIG
     (line,) = (line for line in map(orjson.loads, worker.log.read_bytes().splitlines()) if line["level"] == "error")
     assert f"topic {safe} takes records of at most {10 * KiB} bytes" in line["event"]
     assert "MODERATION_MAX_RECORD_BYTES" in line["event"]

@@ -152,7 +152,7 @@ def test_a_wrong_setting_is_one_line(secure: SecureKafka, own: Rig, way: str, ch
     settings = secure.settings(way)
     settings |= change(secure, settings)
     with own.worker(**settings) as worker:
-        assert worker.wait() == ExitCode.CONFIG
+        assert worker.wait(120) == ExitCode.CONFIG
     (line,) = errors(worker)
     assert says in line and "\n" not in line and "Traceback" not in line
 
@@ -165,7 +165,7 @@ def test_a_missing_right_is_one_line(secure: SecureKafka, own: Rig, missing: str
     names = {"input": own.input_topic, "group": own.group, **own.outputs}
     secure.allow("worker", own, but=names[missing])
     with own.worker(**secure.settings("scram")) as worker:
-        assert worker.wait() == ExitCode.CONFIG
+        assert worker.wait(120) == ExitCode.CONFIG
     (line,) = errors(worker)
     right, kind = ("WRITE" if missing == "review_topic" else "READ"), ("group" if missing == "group" else "topic")
     assert f"{kind} {names[missing]} gives User:worker no {right} permission: grant it with `kafka-acls" in line
@@ -183,7 +183,7 @@ async def test_a_right_that_is_taken_away_ends_the_worker(secure: SecureKafka, o
             await outcomes.until_answered(await own.send([(b"k", chat_event("a bomb"))]))
             secure.take_away("worker", own, name)
             ids = await own.send((b"k", chat_event(f"bomb {number}")) for number in range(20))
-            assert worker.wait() == ExitCode.CONFIG
+            assert worker.wait(120) == ExitCode.CONFIG
         (line,) = (line for line in errors(worker, "critical", "error") if "cannot go on" in line)
         kind = "group" if taken == "group" else "topic"
         assert line == f"cannot go on: a right on {kind} {name} was taken away; {CHECK}"

@@ -159,7 +159,7 @@ async def test_what_no_later_commit_could_mend_is_raised(
 async def _all(source: Source) -> list[tuple[int, int, bool]]:
     """Everything, in the order of the hand-over, as (partition, offset, readable)."""
     found: list[tuple[int, int, bool]] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(found) < 6:
             await asyncio.sleep(0)  # the fake never waits
             for records in (await source.fetch(10)).values():

@@ -47,7 +47,7 @@ async def test_of_two_workers_of_one_name_the_first_ends_with_a_line_that_says_s
     with rig.worker("first", group_instance_id="twin") as first:
         await rig.ready(first)
         with rig.worker("second", group_instance_id="twin") as second:
-            assert await asyncio.to_thread(first.wait, 60) == ExitCode.CONFIG
+            assert await asyncio.to_thread(first.wait, 120) == ExitCode.CONFIG
             await rig.ready(second)
             ids = await rig.send([(f"{n}".encode(), chat_event(f"hello {n}")) for n in range(100)])
             async with rig.outcomes() as outcomes:

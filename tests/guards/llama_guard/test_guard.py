@@ -160,7 +160,7 @@ def test_ten_megabytes_take_bounded_time(stand_in: LlamaGuard, random_guard: Lla
         assert len(prepared.checks) == 32
     huge = prepare(random_guard, "hello dear world, how are you? " * 330_000, "ok", "judged")
     assert (huge.turns_dropped, len(huge.checks)) == (1, 1)
-    assert time.thread_time() - began < 6  # 2 of them 1.5 s, with room for a busy machine
+    assert time.thread_time() - began < 15  # of CPU time; it is 1.5
 
 
 def test_very_many_turns_take_bounded_time(stand_in: LlamaGuard, processor: Any) -> None:
@@ -170,7 +170,7 @@ def test_very_many_turns_take_bounded_time(stand_in: LlamaGuard, processor: Any)
         assert 18_500 < prepared.turns_dropped < 20_000
         assert all(check.tokens <= 8192 + 4 for check in prepared.checks)
         assert max(check.tokens for check in prepared.checks) > 6800
-    assert time.thread_time() - began < 12
+    assert time.thread_time() - began < 30  # of CPU time; it is 3
 
 
 def test_two_threads_prepare_what_one_does(small: LlamaGuard) -> None:

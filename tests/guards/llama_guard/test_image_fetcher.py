@@ -149,17 +149,18 @@ def test_a_slow_host_is_given_up() -> None:
             time.sleep(0.02)
             yield b"x"
 
-    began, running = time.monotonic(), threading.active_count()
+    released, running = threading.Event(), threading.active_count()
     assert refusal(fetcher(lambda _: httpx.Response(200, content=drip()), seconds=0.2)) == "image_fetch_failed"
 
     def hang(request: httpx.Request) -> httpx.Response:
-        time.sleep(0.6)
+        released.wait(60)
         return httpx.Response(200, stream=httpx.ByteStream(b"file"))
 
     assert refusal(fetcher(hang, seconds=0.2)) == "image_fetch_failed"
-    assert time.monotonic() - began < 1.0
+    released.set()  # only now: nobody waited for it
+    given_up = time.monotonic() + 60
     while threading.active_count() > running:  # no thread is held for ever
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() < given_up
         time.sleep(0.01)
 
 

@@ -52,10 +52,10 @@ def test_nothing_invisible_is_left() -> None:
 
 
 def test_a_run_of_combining_marks_takes_no_quadratic_time() -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     normal = normalise("a" + "\u0301\u0316" * 150_000)
     assert len(normal) <= 32
-    assert time.perf_counter() - began < 3  # minutes without the limit
+    assert time.thread_time() - began < 3  # minutes without the limit
 
 
 def test_usual_stacks_of_marks_stay() -> None:

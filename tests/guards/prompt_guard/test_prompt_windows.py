@@ -85,9 +85,9 @@ def test_no_window_where_nothing_is_visible(text: str) -> None:
     ids=["words", "one-word", "spaces", "invisible", "marks", "expanding", "spaced", "surrogates"],
 )
 def test_ten_megabytes_take_bounded_time(text: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     cut = cutter().cut(text, 32)
-    assert time.perf_counter() - began < 3  # 0.1 to 0.5 s on an idle core
+    assert time.thread_time() - began < 3  # of CPU time; it is less than 0.1
     assert not cut.complete
     assert len(cut.windows) <= 32
 
