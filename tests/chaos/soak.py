@@ -64,6 +64,16 @@ class Soak:
         return sum((hour - middle) * (size - level) for hour, size in zip(hours, megabytes, strict=True)) / spread
 
     @property
+    def _tenths(self) -> str:
+        """Memory, and the most events in flight: a stall leaves memory larger than it found it, a leak has no steps."""
+        length = max(1, len(self.samples) // 10)
+        parts = [self.samples[first : first + length] for first in range(0, len(self.samples), length)]
+        return ", ".join(
+            f"{median(each.resident for each in part) / 1e6:.0f} MB ({max(each.in_flight for each in part):.0f})"
+            for part in parts
+        )
+
+    @property
     def violations(self) -> list[str]:
         """A sentence for each rule that was broken."""
         told = [] if self.stress is None else self.stress.failures(Thresholds(max_lost=0, max_duplicated=0))
@@ -83,7 +93,8 @@ class Soak:
         sizes, stress = [each.resident / 1e6 for each in self.settled], self.stress
         lines = [
             f"{self.samples[-1].seconds / 60:.0f} minutes, resident memory {sizes[0]:.0f} MB after the warm-up, "
-            f"{min(sizes):.0f} to {max(sizes):.0f}, slope {self.slope:+.2f} MB an hour; lag at the end {self.lag}"
+            f"{min(sizes):.0f} to {max(sizes):.0f}, slope {self.slope:+.2f} MB an hour; lag at the end {self.lag}",
+            f"by tenths of the time: {self._tenths}",
         ]
         if stress is not None:
             lines.append(
