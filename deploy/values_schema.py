@@ -31,9 +31,7 @@ _BY_THE_CHART = {
     *("prompt_guard_model", "prompt_guard_revision", "model_cache", "offline", "device"),
     *("journal_dir", "drain_seconds", "web_host", "web_port", "log_format", "policies_file"),
 }
-_NOT_OF_A_DEPLOYMENT = frozenset(
-    {"group_instance_id", "devices"}
-)  # pods of a Deployment have no lasting names; one GPU
+_NOT_OF_A_DEPLOYMENT = frozenset({"group_instance_id"})  # its pods have no lasting names
 _CONNECTION = ("ssl_", "sasl_")
 
 FLAG: Schema = {"type": "boolean"}

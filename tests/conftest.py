@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import HealthCheck, settings
 
-from worker.local.kafka import KafkaUnavailable, LocalKafka, local_kafka
+from worker.local.broker import KafkaUnavailable, LocalKafka
+from worker.local.kafka import local_kafka
 
 # No example's truth depends on how long it took.
 settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])

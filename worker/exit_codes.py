@@ -14,3 +14,4 @@ class ExitCode(IntEnum):
     CRASH = 70  # something unexpected; Kafka redelivers what was in flight
     DRAIN_DEADLINE = 75  # work in flight was not finished in time; Kafka redelivers it
     CONFIG = 78  # settings, policies, models, topics or rights that cannot be used
+    INTERRUPTED = 130  # Ctrl-C or SIGTERM ended a command, as shells have it

@@ -166,7 +166,7 @@ def test_without_a_wait_everything_is_due_at_its_arrival() -> None:
 STEPS = st.lists(st.integers(1, 120) | st.just("take"), max_size=80)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(STEPS, st.integers(1, 300))
 def test_every_item_leaves_once_with_its_neighbours_within_the_budget_the_oldest_first(
     steps: list[int | str], budget: int

@@ -99,7 +99,7 @@ def test_what_passed_long_enough_at_the_setting_is_forgotten() -> None:
     assert batches_until(budget, 16000) == first
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 40_000), st.lists(st.tuples(st.booleans(), st.integers(2, 80_000)), max_size=60))
 def test_whatever_happens_it_stays_between_the_floor_and_the_setting(
     setting: int, steps: list[tuple[bool, int]]

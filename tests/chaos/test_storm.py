@@ -8,7 +8,7 @@ import pytest
 from tests.chaos.plan import SHORT_HISTORY, SHORT_STORM, Act, Form
 from tests.chaos.report import Report
 from tests.chaos.storm import storm
-from worker.local.kafka import KafkaUnavailable
+from worker.local.broker import KafkaUnavailable
 
 pytestmark = pytest.mark.kafka  # for the order of the tests: these come with the slow ones
 SEED = 1

@@ -1,6 +1,7 @@
 """The other commands, and what all of them have in common."""
 
 import json
+import re
 import subprocess
 import sys
 import uuid
@@ -14,7 +15,7 @@ from worker import __version__
 from worker.cli import main as module
 from worker.cli.main import app
 from worker.exit_codes import ExitCode
-from worker.local.kafka import LocalKafka
+from worker.local.broker import LocalKafka
 from worker.local.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +50,11 @@ def test_the_help_of_every_command_works_and_loads_nothing_heavy() -> None:
     expected = {"", "run", "demo", "classify", "topics", "topics create", "topics check", "models", "schemas"}
     assert found.keys() >= expected
     assert all(answer == [0, True, []] for answer in found.values()), found
+
+
+def test_the_help_names_every_exit_code(runner: CliRunner) -> None:
+    _, _, said = " ".join(runner.invoke(app, ["--help"]).stdout.split()).partition("Exit codes: ")
+    assert [code for code in ExitCode if not re.search(rf"\b{code.value} [a-z]", said)] == []
 
 
 def test_version(runner: CliRunner) -> None:
@@ -138,7 +144,8 @@ def test_topics_are_checked_and_created_and_left_as_they_are(
 
     again = runner.invoke(app, ["topics", "create", "--partitions", "5"])
     assert again.exit_code == 0
-    assert all("exists, left as it is: partitions 3" in line for line in again.stdout.splitlines())
+    left = "exists, left as it is: partitions 3, copies 1"
+    assert again.stdout.splitlines() == [f"topic {name} {left}" for name in names]
 
     after = runner.invoke(app, ["topics", "check"])
     assert (after.exit_code, after.stderr) == (0, "")

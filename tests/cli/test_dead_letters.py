@@ -81,7 +81,7 @@ def test_a_replay_ends_what_it_is_at_when_it_is_told_to_stop(
 
     monkeypatch.setattr(Replay, "run", run)
     result = runner.invoke(app, ["dead-letters", "replay"])
-    assert result.exit_code == 130
+    assert result.exit_code == ExitCode.INTERRUPTED
     assert "run it again to go on where it ended" in result.stderr
 
 

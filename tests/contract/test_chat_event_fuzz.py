@@ -11,7 +11,7 @@ from tests.contract.events import CANARY, document, refused, saying
 from worker.contract.chat_event import read_chat_event
 from worker.contract.errors import Unjudgeable
 
-fuzz = settings(max_examples=60, deadline=None)
+fuzz = settings(max_examples=60)
 
 
 CONTENT = st.sampled_from(

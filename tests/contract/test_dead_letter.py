@@ -106,7 +106,7 @@ def test_that_a_value_was_left_out_cannot_be_forged() -> None:
     assert header(DeadLetter.of(record, CAUSE).headers, "moderation-value-left-out") is None
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.none() | st.binary(max_size=20),
     st.lists(st.tuples(st.text(max_size=8) | st.sampled_from(sorted(RESERVED)), st.none() | st.binary(max_size=8))),

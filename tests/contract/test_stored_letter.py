@@ -51,7 +51,7 @@ def test_without_a_replay_count_it_was_never_replayed() -> None:
     assert StoredLetter.of(StoredRecord(headers=[*headers, ("moderation-replay-count", b"-1")])) is None
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.text(max_size=8) | st.sampled_from(sorted(RESERVED)), st.none() | st.binary(max_size=8))),
     st.integers(0, 5),

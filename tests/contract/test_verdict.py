@@ -109,7 +109,7 @@ def test_a_review_verdict_may_carry_the_event(occurred_at: Any) -> None:
     assert read_chat_event(orjson.dumps(document["event"])).messages == event.messages
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.dictionaries(
         st.text(max_size=8),

@@ -1,13 +1,13 @@
 """As much of a cluster's API as the chart asks at an installation: the Secrets of the namespace `default`."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import yaml
+
+from tests.http_server import QuietHandler, serving
 
 
 @contextmanager
@@ -25,10 +25,7 @@ def fake_cluster(folder: Path, *secrets: str) -> Iterator[Path]:
         },
     }
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *arguments: object) -> None:
-            """Quiet."""
-
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             page = pages.get(self.path.partition("?")[0])
             body = json.dumps(page or {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404}).encode()
@@ -38,24 +35,16 @@ def fake_cluster(folder: Path, *secrets: str) -> Iterator[Path]:
             self.end_headers()
             self.wfile.write(body)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield _kubeconfig(folder, server.server_port)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Handler) as url:
+        yield _kubeconfig(folder, url)
 
 
-def _kubeconfig(folder: Path, port: int) -> Path:
+def _kubeconfig(folder: Path, url: str) -> Path:
     config = {
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "fake",
-        "clusters": [{"name": "fake", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "clusters": [{"name": "fake", "cluster": {"server": url}}],
         "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "nobody", "namespace": "default"}}],
         "users": [{"name": "nobody", "user": {}}],
     }

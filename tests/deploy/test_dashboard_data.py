@@ -15,7 +15,7 @@ from tests.contract.test_review import review
 from tests.deploy.prometheus_rig import Prometheus, prometheus
 from tests.deploy.test_alerts import NAMES
 from tests.stream.rig import LARGEST, chat_event, new_rig, until
-from worker.local.kafka import LocalKafka
+from worker.local.broker import LocalKafka
 from worker.local.traffic import POLICIES_TOML, sample_traffic
 from worker.stream.topics import TopicSpec, create_topics
 

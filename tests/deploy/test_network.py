@@ -34,6 +34,11 @@ def test_https_goes_out_only_where_something_is_fetched() -> None:
     assert 443 in _ports(render(*STAND_IN, "settings.image_hosts=images.example"))
 
 
+@pytest.mark.parametrize(("url", "port"), [("https://idp/token", 443), ("https://idp:8443/token", 8443)])
+def test_the_port_of_the_token_endpoint(url: str, port: int) -> None:
+    assert _ports(render(*STAND_IN, f"kafka.sasl.oauth.tokenUrl={url}")) == {53, 9092, port}
+
+
 def test_the_ports_of_all_brokers() -> None:
     many = "kafka.bootstrapServers=a:9093\\,b:9094"
     assert _ports(render("standIn=true", many, "networkPolicy.kafkaPorts={9095}")) == {53, 9093, 9094, 9095}

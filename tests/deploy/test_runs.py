@@ -14,7 +14,7 @@ import pytest
 
 from tests.deploy.chart_rig import Object, Rendered, env_of, render
 from tests.stream.rig import until
-from worker.local.kafka import LocalKafka
+from worker.local.broker import LocalKafka
 from worker.local.ports import free_ports
 
 pytestmark = pytest.mark.chart

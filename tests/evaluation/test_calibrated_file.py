@@ -9,7 +9,8 @@ from worker.evaluation.calibrated_file import CalibratedFile
 from worker.evaluation.calibration import Calibration
 from worker.evaluation.estimate import proportion
 from worker.evaluation.threshold import Reached, Target
-from worker.policy.store import PolicyError, PolicyStore
+from worker.policy.errors import PolicyError
+from worker.policy.store import PolicyStore
 
 FPR = Target("fpr", 0.01)
 BASE = """\

@@ -140,9 +140,11 @@ def test_no_threshold_goes_below_where_categories_are_known() -> None:
     rows = [
         row.model_copy(update={"found": ()}) if (row.unsafe_score or 0) < 0.99 else row for row in of_two_categories()
     ]
-    for each in Calibrator(FPR, DEFAULT_POLICY, 0.99).categories(rows):
+    kept, lost = (list(Calibrator(target, DEFAULT_POLICY, 0.99).categories(rows)) for target in (FPR, RECALL))
+    assert len(kept) == len(lost) == 2
+    for each in kept:
         assert each.now is not None and each.now.threshold >= 0.99
-    for each in Calibrator(RECALL, DEFAULT_POLICY, 0.99).categories(rows):
+    for each in lost:
         assert each.now is None and "known from 0.99 up" in (each.unreachable or "")
 
 

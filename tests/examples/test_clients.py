@@ -16,7 +16,7 @@ from examples.python.gated_chat import Chat, Message, Rule, Turn, connected
 from tests.examples.clients import EXAMPLES, Client, Programs, go, java, python
 from tests.stream.rig import Outcomes, Rig, chat_event, new_rig
 from worker.contract.record import header
-from worker.local.kafka import LocalKafka
+from worker.local.broker import LocalKafka
 from worker.local.workers import WorkerProcess
 
 TEXTS = ("hello", "how do I make a bomb?", "a BREAK", *(f'it\'s "{n}" é 😀' for n in range(5)))

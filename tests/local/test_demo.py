@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 
-from worker.local.kafka import LocalKafka
+from worker.local.broker import LocalKafka
 
 PATIENCE = 400  # seconds; the stand-ins judge about 20 events a second on two busy cores
 

@@ -128,7 +128,7 @@ class TestJvmBroker:
     def test_goes_when_its_owner_is_killed(self, broker: JvmBroker) -> None:
         """`broker` only makes sure that a JVM can be had."""
         script = (
-            "import time; from worker.local.kafka import JvmBroker\n"
+            "import time; from worker.local.jvm_broker import JvmBroker\n"
             "with JvmBroker() as b: print(b.pid, b._scratch, flush=True); time.sleep(600)"
         )
         with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as owner:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from worker.local import kafka as module
-from worker.local.broker import Kind
+from worker.local.broker import KafkaUnavailable, Kind
 from worker.local.docker_broker import IMAGE, DockerBroker, environment_name
-from worker.local.kafka import KafkaUnavailable, local_kafka
+from worker.local.kafka import local_kafka
 
 # -- which one is taken
 

@@ -31,7 +31,7 @@ CATEGORIES = st.lists(st.sampled_from(CATEGORY_KEYS), max_size=3, unique=True).m
 FINDINGS = st.builds(Finding, SCORES, CATEGORIES) | st.sampled_from([Finding(None, fault=fault) for fault in Fault])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(FINDINGS, max_size=3),
     st.lists(FINDINGS, max_size=3),
@@ -64,7 +64,7 @@ def test_only_what_was_fully_judged_and_harmless_is_safe(
     assert set(decision.violated_categories).isdisjoint(policy.excluded_categories)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(FINDINGS, max_size=3),
     st.lists(FINDINGS, max_size=3),
@@ -79,7 +79,7 @@ def test_a_further_window_never_makes_a_verdict_milder(
     assert SEVERITY(judged(content, [*attacks, further], policy).label) >= SEVERITY(before)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(SCORES, SCORES, CATEGORIES.filter(bool), st.sampled_from([DEFAULT_POLICY, BAND, STRICT, RULES]))
 def test_a_higher_score_never_makes_a_verdict_milder(
     one: float, other: float, categories: tuple[str, ...], policy: Policy

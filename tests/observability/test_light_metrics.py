@@ -92,8 +92,9 @@ def test_a_scrape_is_whole_while_series_are_added(fast_switching: None) -> None:
 
     writer = threading.Thread(target=write)
     writer.start()
-    sizes = []
-    while not ended.is_set():
+    sizes, over = [], False
+    while not over:
+        over = ended.is_set()  # once more after that: there is a scrape however quick the writer was
         lines = exposition(registry)
         sizes.append(len(lines))
         assert all(line.startswith("#") or float(line.rpartition(" ")[2]) >= 0 for line in lines)

@@ -14,7 +14,7 @@ from tests.planning.virtual_lanes import by_the_worker
 from worker.cli.main import app
 from worker.planning.cards import DATA_SHEETS, CardUnknown, assumed, measured
 from worker.planning.cost import A_TOKEN, Device, Message
-from worker.planning.plan import Demand, plan, worker_of
+from worker.planning.plan import Demand, Plan, bears, plan_of, worker_of
 from worker.planning.simulation import Lane, Load, Outcome, Passage, Run, Worker, replay, simulate
 from worker.planning.stream_time import lognormal
 from worker.planning.stream_time import measured as measured_time
@@ -160,6 +160,10 @@ def demand(rate: float, **fields: float) -> Demand:
 
 def h100() -> Worker:
     return worker_of(assumed("h100"), Settings(), lognormal())
+
+
+def plan(demand: Demand, worker: Worker) -> Plan:
+    return plan_of(demand, worker, bears(demand, worker))
 
 
 def test_a_plan_keeps_the_wanted_p99_and_has_spare_pods() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from worker.policy.errors import PolicyError
 from worker.policy.schema import policy_schemas
-from worker.policy.store import PolicyError, PolicyStore
+from worker.policy.store import PolicyStore
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA: dict[str, Any] = json.loads(policy_schemas()["policies.schema.json"])

@@ -7,8 +7,9 @@ import pytest
 
 from worker.contract.chat_event import ChatEvent
 from worker.contract.errors import Stage, Unjudgeable
+from worker.policy.errors import PolicyError
 from worker.policy.policy import DEFAULT_POLICY, Policy
-from worker.policy.store import PolicyError, PolicyStore
+from worker.policy.store import PolicyStore
 from worker.settings import Settings
 
 EXAMPLE = """

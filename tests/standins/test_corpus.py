@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
+from worker.policy.taxonomy import CATEGORY_KEYS
 from worker.standins import attacks, phrases
 from worker.standins.corpus import (
-    KEYS,
     Message,
     answer,
     conversation,
@@ -44,7 +44,7 @@ def test_the_same_seed_gives_the_same_conversations():
 
 
 def test_every_category_has_phrases_of_its_own():
-    assert tuple(phrases.PHRASES) == KEYS
+    assert tuple(phrases.PHRASES) == CATEGORY_KEYS
     for key, known in phrases.PHRASES.items():
         assert len(known) >= 4
         assert all(contained(phrase) == {key} for phrase in known)
@@ -62,7 +62,7 @@ def test_harmless_company_contains_no_phrase(known):
 
 def test_a_message_says_what_it_contains(rng):
     for _ in range(500):
-        keys = rng.sample(KEYS, rng.randint(0, 3))
+        keys = rng.sample(CATEGORY_KEYS, rng.randint(0, 3))
         message = text_message(rng, "user", keys)
         assert message.keys == set(keys) == contained(message.text)
         assert message.label == ("unsafe" if keys else "safe")
@@ -72,7 +72,7 @@ def test_a_message_says_what_it_contains(rng):
 
 def test_a_window_keeps_every_phrase(rng):
     for _ in range(300):
-        keys = rng.sample(KEYS, rng.randint(0, 2))
+        keys = rng.sample(CATEGORY_KEYS, rng.randint(0, 2))
         whole = text_message(rng, "user", keys, filler=20)
         window = cut_window(rng, whole)
         assert window.text in whole.text

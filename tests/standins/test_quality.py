@@ -3,23 +3,21 @@
 The seeds are never used in training: known phrases, new combinations. This says nothing about moderation quality.
 """
 
-import base64
-import io
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pytest
-from PIL import Image
 
 from worker.contract.chat_event import ChatEvent
 from worker.guards.guard import Finding, Guard, ModelId
 from worker.guards.llama_guard.guard import LlamaGuard
 from worker.guards.prompt_guard.guard import PromptGuard
 from worker.policy.policy import DEFAULT_POLICY, Policy
+from worker.policy.taxonomy import CATEGORY_KEYS
 from worker.standins import weights_dir
 from worker.standins.attacks import attack_sample, spaced
-from worker.standins.corpus import KEYS, Message, Role, conversation, picture_message, text_message
+from worker.standins.corpus import Message, Role, conversation, picture_message, text_message
 from worker.standins.phrases import LOOKALIKES
 from worker.standins.pictures import PICTURE_KEYS
 
@@ -72,18 +70,8 @@ def prompt_guard() -> PromptGuard:
 
 
 def event(messages: Sequence[Message]) -> ChatEvent:
-    content = [
-        [{"type": "image", "data": _png(image)} for image in message.images] + [{"type": "text", "text": message.text}]
-        for message in messages
-    ]
-    sent = [{"role": m.role, "content": parts} for m, parts in zip(messages, content, strict=True)]
+    sent = [message.as_sent() for message in messages]
     return ChatEvent.model_validate({"event_id": "e", "conversation_id": "c", "messages": sent})
-
-
-def _png(image: Image.Image) -> str:
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
 
 
 def judge(guard: Guard, conversations: Iterable[Sequence[Message]], policy: Policy = DEFAULT_POLICY) -> list[Judgement]:
@@ -113,7 +101,7 @@ def measured(guard: Guard, conversations: Sequence[Sequence[Message]], policy: P
     return found
 
 
-def some_keys(rng: random.Random, possible: Sequence[str] = KEYS) -> list[str]:
+def some_keys(rng: random.Random, possible: Sequence[str] = CATEGORY_KEYS) -> list[str]:
     """None, one or two: the harmless are two in five."""
     return rng.sample(possible, rng.choice([0, 0, 1, 1, 2]))
 
@@ -121,7 +109,7 @@ def some_keys(rng: random.Random, possible: Sequence[str] = KEYS) -> list[str]:
 @pytest.mark.parametrize(("count", "role"), [(0, "user"), (1, "user"), (2, "user"), (1, "assistant"), (2, "assistant")])
 def test_text(llama_guard, count: int, role: Role):
     rng = random.Random(f"fresh text {count} {role}")
-    drawn = [conversation(rng, role, keys=rng.sample(KEYS, count), earlier=0) for _ in range(200)]
+    drawn = [conversation(rng, role, keys=rng.sample(CATEGORY_KEYS, count), earlier=0) for _ in range(200)]
     found = measured(llama_guard, drawn)
     assert found.verdict >= 0.99
     assert found.exact >= 0.97
@@ -171,7 +159,7 @@ def test_long_text_in_windows(llama_guard):
 def test_excluded_keys_do_not_hide_the_others(llama_guard):
     rng = random.Random("fresh exclusions")
     policy = Policy(name="without some", excluded_categories=("S2", "S9", "S12"))
-    asked = [key for key in KEYS if key not in policy.excluded_categories]
+    asked = [key for key in CATEGORY_KEYS if key not in policy.excluded_categories]
     found = measured(llama_guard, [[text_message(rng, "user", some_keys(rng, asked))] for _ in range(100)], policy)
     assert found.verdict >= 0.97
 

@@ -8,8 +8,8 @@ import pytest
 
 from tests.stream.dead_letter_desk import Desk
 from tests.stream.rig import Gate, Rig
+from worker.local.broker import KafkaUnavailable, LocalKafka
 from worker.local.jvm_broker import JvmBroker
-from worker.local.kafka import KafkaUnavailable, LocalKafka
 
 OUTPUTS = ("safe_topic", "unsafe_topic", "review_topic", "dead_letter_topic")
 

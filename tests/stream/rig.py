@@ -20,7 +20,7 @@ from aiokafka.structs import ConsumerRecord
 
 from worker.contract.record import header
 from worker.contract.verdict import verdict_id_of
-from worker.local.kafka import LocalKafka
+from worker.local.broker import LocalKafka
 from worker.local.workers import WorkerProcess
 from worker.stream.topics import TopicSpec, create_topics, describe_topics
 

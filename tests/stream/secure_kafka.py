@@ -48,7 +48,7 @@ class Certificates:
         self.ca, self.other_ca = self._authority("ca"), self._authority("other-ca")
         self.server_key, self.server = self._issue("server", "ca", "IP:127.0.0.1")
         self.client_key, self.client = self._issue("client", "ca", "DNS:client", KEY_PASSWORD)
-        self.foreign_key, self.foreign = self._issue("foreign", "other-ca", "DNS:client", KEY_PASSWORD)
+        self.foreign_key, _ = self._issue("foreign", "other-ca", "DNS:client", KEY_PASSWORD)
         self.keystore = folder / "server.pem"
         self.keystore.write_text(self.server_key.read_text() + self.server.read_text())
 

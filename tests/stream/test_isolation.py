@@ -230,10 +230,14 @@ async def test_suspects_are_remembered_up_to_a_number(life: Life) -> None:
 async def test_without_a_journal_all_are_judged(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     isolation = Isolation.of(Settings(journal_dir=tmp_path / "file"))
-    case = isolation.arrive(InputRecord(1))
+    assert metrics.JOURNAL_FAILING._value.get() == 1
+    cases = [isolation.arrive(InputRecord(offset)) for offset in (1, 2)]
     isolation.admit()
-    await isolation.admitted(case)
-    isolation.leave(case, answered=True)
+    async with asyncio.timeout(60):
+        await asyncio.gather(*map(isolation.admitted, cases))
+    assert [(case.inside, case.kills) for case in cases] == [(True, 0), (True, 0)]
+    for case in cases:
+        isolation.leave(case, answered=True)
     isolation.end()
 
 

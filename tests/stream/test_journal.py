@@ -193,9 +193,22 @@ def test_a_file_too_large_for_a_journal_is_not_read(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_a_journal_or_corrupt(content: bytes) -> None:
-    with contextlib.suppress(Corrupt):
+def test_other_bytes_are_corrupt(content: bytes) -> None:
+    with pytest.raises(Corrupt):
         traces_of(content)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4 * 32 - 1), st.integers(0, 255)), max_size=8), st.integers(0, 4 * 32))
+def test_a_journal_with_other_bytes_in_it_is_read_or_corrupt(changes: list[tuple[int, int]], length: int) -> None:
+    journal = Journal(None, 4)
+    for number in range(4):
+        journal.add(name(number), number, True)
+    header = len(journal._table) - 4 * 32
+    content = bytearray(journal._table)
+    for at, byte in changes:
+        content[header + at] = byte
+    with contextlib.suppress(Corrupt):
+        assert len(traces_of(bytes(content[: header + length]))) <= length // 32
 
 
 def test_a_full_disk_is_told_once_and_what_it_missed_is_written_later(

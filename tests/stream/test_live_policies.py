@@ -1,5 +1,6 @@
 """Live policies: what acts after a change, what metrics and log say of it, and that a fault is said once."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -103,10 +104,13 @@ async def test_the_tenants_of_metrics_follow_and_stay_bounded(tmp_path: Path) ->
 
 
 async def test_without_a_file_or_with_0_seconds_nobody_looks(tmp_path: Path) -> None:
-    await LivePolicies(Settings()).often()
-    await LivePolicies(Settings()).look()
-    folder = Folder(tmp_path, policies_reload_seconds=0)
-    await folder.live.often()
+    built_in, folder = LivePolicies(Settings()), Folder(tmp_path, policies_reload_seconds=0)
+    folder.file.write_text(text(0.2))
+    async with asyncio.timeout(60):
+        for live in (built_in, folder.live):
+            await live.often()
+    await built_in.look()
+    assert (built_in.store.names, folder.threshold) == (("default",), 0.1)
 
 
 async def test_a_worker_does_not_start_with_policies_that_cannot_be_used(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from worker.local.broker import KafkaUnavailable, LocalKafka
 from worker.local.jvm_broker import JvmBroker
-from worker.local.kafka import KafkaUnavailable, LocalKafka
 from worker.local.ports import free_ports
 from worker.stream import cluster
 from worker.stream import preflight as module

@@ -192,7 +192,7 @@ def test_what_is_given_back_holds_the_commit_before_it() -> None:
     assert third.owner.live
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=20), st.randoms(use_true_random=False), st.data())
 def test_in_whatever_order_records_finish_the_end_never_passes_an_unfinished_one(
     gaps: list[int], shuffle: "st.random.Random", data: st.DataObject

@@ -15,7 +15,7 @@ from tests.stream.foreign import produce
 from tests.stream.rig import Outcomes, Rig, chat_event, metric, new_rig
 from worker.contract.record import header
 from worker.exit_codes import ExitCode
-from worker.local.kafka import LocalKafka
+from worker.local.broker import LocalKafka
 from worker.local.workers import WorkerProcess
 
 MiB = 1 << 20

@@ -15,7 +15,7 @@ from tests.stream.rig import Rig, chat_event, metric, new_rig, until
 from tests.stream.secure_kafka import SECRETS, SecureKafka, secure_kafka, unsecured_token
 from tests.stream.token_endpoint import CLIENT, CLIENT_SECRET, token_endpoint
 from worker.exit_codes import ExitCode
-from worker.local.kafka import KafkaUnavailable
+from worker.local.broker import KafkaUnavailable
 from worker.local.workers import WorkerProcess
 from worker.stream.topics import TopicSpec, create_topics
 

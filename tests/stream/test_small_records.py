@@ -11,7 +11,7 @@ import pytest
 from tests.stream.conftest import OUTPUTS
 from tests.stream.rig import Rig, chat_event
 from worker.exit_codes import ExitCode
-from worker.local.kafka import LocalKafka
+from worker.local.broker import LocalKafka
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from worker.contract.dead_letter import DeadLetter
 from worker.contract.errors import Stage, Unjudgeable
 from worker.contract.stored_letter import StoredLetter
 from worker.contract.verdict import verdict_id_of
-from worker.local.kafka import LocalKafka
+from worker.local.broker import LocalKafka
 from worker.stream.journal import Journal, open_journal
 from worker.stream.raw_records import RawRecord
 from worker.stream.suspects import Name

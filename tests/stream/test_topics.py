@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError
 
-from worker.local.kafka import LocalKafka
+from worker.local.broker import LocalKafka
 from worker.local.ports import free_ports
 from worker.stream.topics import TopicDescription, TopicResult, TopicSpec, create_topics, describe_topics
 

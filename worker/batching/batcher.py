@@ -8,7 +8,6 @@ Pure: it takes the time as an argument and knows neither Kafka, torch nor asynci
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
-from math import inf
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from worker.batching.token_budget import TokenBudget
@@ -77,11 +76,6 @@ class Batcher(Generic[T]):
             return None
         oldest = next(iter(self._by_age.values()))
         return oldest.item.arrived if self.full else oldest.item.arrived + self._max_wait
-
-    @property
-    def oldest(self) -> float:
-        """When the oldest item arrived; infinity with nothing queued."""
-        return next(iter(self._by_age.values())).item.arrived if self._by_age else inf
 
     def take(self) -> Sequence[T]:
         """The next batch, in order of length: the oldest item and those nearest to it in length, as many as the

@@ -5,15 +5,13 @@ is what the guards' own Python costs while it feeds a GPU.
 """
 
 import asyncio
-import base64
-import io
 import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median, quantiles
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from worker.batching.token_budget import padded_tokens
 from worker.contract.chat_event import ChatEvent
@@ -22,7 +20,7 @@ from worker.guards.loading import load_guards
 from worker.moderation.moderator import Moderator, ModeratorOptions, Origin
 from worker.policy.policy import DEFAULT_POLICY, Policy
 from worker.settings import STAND_IN, Settings
-from worker.standins.corpus import Message, conversation
+from worker.standins.corpus import conversation
 
 # Of Llama Guard's 12 billion parameters, Prompt Guard has 86 million.
 _COST: Final = {"llama_guard": 1.0, "prompt_guard": 0.01}  # of a token
@@ -146,18 +144,9 @@ def sample_events(load: Load, rng: random.Random) -> list[ChatEvent]:
         role: Literal["user", "assistant"] = "user" if pictures else rng.choice(("user", "assistant"))
         filler = None if pictures else rng.choice((0, 1, 2, 4, 8, 30))
         messages = conversation(rng, role, pictures=pictures, filler=filler)
-        fields = {"event_id": f"e{number}", "conversation_id": "c", "messages": [_message(each) for each in messages]}
+        fields = {"event_id": f"e{number}", "conversation_id": "c", "messages": [each.as_sent() for each in messages]}
         events.append(ChatEvent.model_validate(fields))
     return events
-
-
-def _message(message: Message) -> dict[str, Any]:
-    parts: list[dict[str, str]] = []
-    for image in message.images:
-        file = io.BytesIO()
-        image.save(file, "PNG")
-        parts.append({"type": "image", "data": base64.b64encode(file.getvalue()).decode()})
-    return {"role": message.role, "content": [*parts, {"type": "text", "text": message.text}]}
 
 
 async def _judge_all(

@@ -1,7 +1,6 @@
 """Floating-point operations: what a model needs, and what this machine's matrix multiplication reaches."""
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -44,9 +43,3 @@ def wait_for(device: str) -> None:
     """Until the device has done what it was asked."""
     if device != "cpu":
         torch.cuda.synchronize(device)
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which `share` of the values are."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

@@ -13,15 +13,17 @@ import transformers
 from transformers import AutoProcessor
 
 from worker.bench.engine import EngineRun, run_engine
-from worker.bench.flops import FlopCounter, matmul_flops_per_second, percentile, wait_for
+from worker.bench.flops import FlopCounter, matmul_flops_per_second, wait_for
 from worker.bench.random_model import random_model_of
 from worker.bench.rivals import Release, padded_batches
 from worker.bench.token_counts import with_published_counts
 from worker.bench.workload import Job, Workload, jobs_of
 from worker.guards.allocator import keep_freed_memory
+from worker.guards.dtype import dtype_of
 from worker.guards.guard import Fault, Finding, ModelId
 from worker.guards.llama_guard.guard import LlamaGuard, LlamaGuardOptions
 from worker.guards.llama_guard.prompts import Prompts
+from worker.local.percentile import percentile
 from worker.policy.taxonomy import CATEGORY_KEYS
 from worker.standins import weights_dir
 from worker.standins.build import MAX_TILES, TILE, Dims, guard_processor
@@ -46,7 +48,7 @@ class Bench:
     @property
     def dtype(self) -> torch.dtype:
         """As the worker's setting `auto` has it."""
-        return torch.float32 if self.device == "cpu" else torch.bfloat16
+        return dtype_of("auto", self.device)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from worker.bench.free_guard import COSTLY_BATCH_SECONDS, COSTLY_CHECK_SECONDS, 
 from worker.bench.stream import new_settings, side
 from worker.local import stress_tally
 from worker.local.kafka import local_kafka
+from worker.local.percentile import percentile
 from worker.local.stress import Stress, StressOptions
 from worker.planning.cost import Message
 from worker.planning.simulation import Lane, Load, Passage, Worker, replay, simulate
@@ -127,10 +128,10 @@ def compared(rate: float, free: Sequence[Turn], costly: Sequence[Turn], load_ave
         rate=rate,
         load_average=load_average,
         stream_p50_ms=statistics.median(stream) * 1000,
-        stream_p99_ms=_p99(stream) * 1000,
+        stream_p99_ms=percentile(stream, 0.99) * 1000,
         measured_per_second=sum(map(len, costly)) / sum(spans),
         simulated_per_second=statistics.median(each.per_second for each in replayed),
-        measured_p99_ms=[_p99([each.answered - each.sent for each in turn]) * 1000 for turn in costly],
+        measured_p99_ms=[percentile([each.answered - each.sent for each in turn], 0.99) * 1000 for turn in costly],
         replayed_p99_ms=[each.p99 * 1000 for each in replayed],
         drawn_p99_ms=[each.p99 * 1000 for each in drawn],
     )
@@ -152,10 +153,6 @@ def costly_worker(stream: Sequence[float]) -> Worker:
 def _passage(seen: stress_tally.Passage) -> Passage:
     """With guards that cost nothing an event reaches them when it is decided."""
     return Passage(_message(), seen.sent, seen.decided, seen.answered - seen.decided)
-
-
-def _p99(latencies: Sequence[float]) -> float:
-    return sorted(latencies)[int(0.99 * (len(latencies) - 1))]
 
 
 def _spread(milliseconds: Sequence[float]) -> str:

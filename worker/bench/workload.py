@@ -1,7 +1,5 @@
 """Workloads: chat events of known lengths, for benchmarks."""
 
-import base64
-import io
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from worker.planning.lengths import LENGTHS
 from worker.policy.policy import Policy
 from worker.policy.taxonomy import CATEGORY_KEYS
 from worker.standins.corpus import harmless
-from worker.standins.pictures import picture
+from worker.standins.pictures import in_base64, picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ def _job(rng: random.Random, number: int, tokens: int, policy: Policy, pictured:
     text = _text(rng, tokens, prompts)
     image = picture(rng, None) if pictured else None
     parts: list[dict[str, Any]] = [{"type": "image", "image": image}] if image else []
-    sent: list[dict[str, Any]] = [{"type": "image", "data": _png(image)}] if image else []
+    sent: list[dict[str, Any]] = [{"type": "image", "data": in_base64(image)}] if image else []
     words = {"type": "text", "text": text}
     event = ChatEvent.model_validate(
         {
@@ -81,9 +79,3 @@ def _text(rng: random.Random, tokens: int, prompts: Prompts) -> str:
     while len(spans := prompts.token_spans(text)) < tokens:
         text += " " + " ".join(harmless(rng) for _ in range(1 + tokens // 8))
     return text[: spans[tokens - 1][1]]
-
-
-def _png(image: Any) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()

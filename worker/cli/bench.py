@@ -52,18 +52,16 @@ def guards(
 
     Example: moderation-worker bench guards --dims 46m
     """
-    import torch
-
     from worker.bench.guards import Bench, GuardsBench
     from worker.bench.guards_table import about_line, one_table, suite_table
     from worker.bench.workload import Workload
+    from worker.guards.loading import device_of
     from worker.planning.lengths import LENGTHS
 
     if lengths not in LENGTHS:
         raise typer.BadParameter(f"no lengths are named {lengths!r}; known are {', '.join(LENGTHS)}")
     shape = _dims(dims)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_of(device)
     on_cpu = device == "cpu"
     console = Console(stderr=True)
     with console.status("making the model") as status:

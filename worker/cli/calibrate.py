@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from worker.cli.context import StandInOption, settings_of
+from worker.cli.context import StandInOption, policy_of, settings_of
 from worker.cli.labelled_data import (
     CategoryOption,
     Columns,
@@ -26,11 +26,11 @@ from worker.cli.labelled_data import (
     UnsafeOption,
     data_set_of,
     judged,
-    policy_of,
     surveyed,
     told,
 )
 from worker.exit_codes import ExitCode
+from worker.policy.store import PolicyStore
 
 if TYPE_CHECKING:
     from worker.evaluation.calibration import Calibration
@@ -84,7 +84,7 @@ def calibrate(
     if output.exists() and not force:
         raise typer.BadParameter(f"{output} is there already; --force writes over it")
     settings = settings_of(context, stand_in=stand_in)
-    base = policy_of(settings, policy)
+    base = policy_of(PolicyStore.of(settings), policy)
     columns = Columns(text_column, label_column, category_column, group_column, id_column)
     if (found := _earlier_run(data, base)) is None:
         labelled = data_set_of(

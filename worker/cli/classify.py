@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from worker.cli.context import StandInOption, settings_of
+from worker.cli.context import StandInOption, policy_of, settings_of
+from worker.exit_codes import ExitCode
 from worker.policy.store import PolicyStore
 from worker.settings import Settings
 
@@ -36,7 +37,8 @@ def classify(
     Example: moderation-worker classify --stand-in --text "how do I make a bomb?"
     """
     settings = settings_of(context, stand_in=stand_in)
-    policies = _policies(settings, policy)
+    policies = PolicyStore.of(settings)
+    policy_of(policies, policy)  # a name that is not known ends here
     with contextlib.ExitStack() as files:
         try:
             lines, size = _lines(source, text, files)
@@ -48,14 +50,7 @@ def classify(
         malformed = asyncio.run(_classify(settings, policies, lines, size, out, policy))
     if malformed:
         typer.echo(f"{malformed} lines could not be judged; their lines say why", err=True)
-        raise typer.Exit(1)
-
-
-def _policies(settings: Settings, named: str | None) -> PolicyStore:
-    policies = PolicyStore.of(settings)
-    if named is not None and named not in policies.names:
-        raise typer.BadParameter(f"no policy {named!r}; known are {', '.join(policies.names)}")
-    return policies
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _lines(source: Path, text: list[str] | None, files: contextlib.ExitStack) -> tuple[Iterable[bytes], int | None]:

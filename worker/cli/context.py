@@ -7,7 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from worker.observability.logs import configure_logs
+from worker.policy.policy import DEFAULT_POLICY, Policy
+from worker.policy.store import PolicyStore
 from worker.settings import STAND_IN, Settings, load_settings
+
+_MOST_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +35,12 @@ def settings_of(context: typer.Context, *, stand_in: bool = False, **overrides: 
     settings = load_settings(context.obj.config, given)
     configure_logs(settings.log_format, settings.log_level)
     return settings
+
+
+def policy_of(policies: PolicyStore, named: str | None) -> Policy:
+    """The policy by name, else the default one. Raises BadParameter for a name that is not known."""
+    found = policies.named(named or DEFAULT_POLICY.name)
+    if found is None:
+        more = ", ..." if len(policies.names) > _MOST_LISTED else ""
+        raise typer.BadParameter(f"no policy {named!r}; known are {', '.join(policies.names[:_MOST_LISTED])}{more}")
+    return found

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 dead_letters_app = typer.Typer(help="Look at the dead letters, and send them back.", no_args_is_help=True)
 
-_INTERRUPTED = 130  # as shells have it for Ctrl-C
 _T = TypeVar("_T")
 
 
@@ -152,7 +151,7 @@ def replay(
     _say_result(run.result, dry_run)
     if run.result.ended_early:
         typer.echo("interrupted; run it again to go on where it ended", err=True)
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(ExitCode.INTERRUPTED)
     if run.result.stayed:
         raise typer.Exit(ExitCode.FAILED)
 
@@ -223,7 +222,7 @@ def _told(settings: "Settings", work: Coroutine[Any, Any, _T]) -> _T:
         raise typer.Exit(ExitCode.CONFIG) from None
     except (asyncio.CancelledError, KeyboardInterrupt):
         typer.echo("interrupted", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
 def _progress(*, shown: bool) -> Progress:

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from worker.exit_codes import ExitCode
+
 
 def demo(
     bootstrap: Annotated[
@@ -30,9 +32,9 @@ def demo(
     try:
         holds = run_demo(DemoOptions(bootstrap, keep, seed), console)
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
     except (WorkerDied, TimeoutError) as error:
         typer.echo(f"the demo failed: {error or 'the workers did not get ready in time'}", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(ExitCode.FAILED) from None
     if not holds:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from worker.cli.context import StandInOption, settings_of
+from worker.cli.context import StandInOption, policy_of, settings_of
 from worker.cli.from_reviews import FromReviewsOption, OnlyWriteOption, written_reviews
 from worker.cli.labelled_data import (
     CategoryOption,
@@ -27,10 +27,10 @@ from worker.cli.labelled_data import (
     UnsafeOption,
     data_set_of,
     judged,
-    policy_of,
     surveyed,
     told,
 )
+from worker.policy.store import PolicyStore
 
 if TYPE_CHECKING:
     from worker.evaluation.data_set import Survey
@@ -85,7 +85,7 @@ def evaluate(
         return
     if not paths:
         raise typer.BadParameter("name labelled data, or give --from-reviews")
-    chosen = policy_of(settings, policy)
+    chosen = policy_of(PolicyStore.of(settings), policy)
     columns = Columns(text_column, label_column, category_column, group_column, id_column)
     labelled = data_set_of(
         paths, format_, split, columns, label_means, (unsafe_value, safe_value), (default_group, group)

@@ -153,24 +153,12 @@ def told(read: Callable[[], _T]) -> _T:
         raise typer.BadParameter(f"{error.filename}: {error.strerror}") from None
 
 
-def policy_of(settings: "Settings", named: str | None) -> "Policy":
-    """The policy by name, else the default one. Raises PolicyError, or BadParameter for a name that is not known."""
-    from worker.policy.policy import DEFAULT_POLICY
-    from worker.policy.store import PolicyStore
-
-    policies = PolicyStore.of(settings)
-    found = policies.named(named or DEFAULT_POLICY.name)
-    if found is None:
-        raise typer.BadParameter(f"no policy {named!r}; known are {', '.join(policies.names)}")
-    return found
-
-
 def _run(coroutine: "Coroutine[Any, Any, Run]", output: Path) -> "Run":
     try:
         return asyncio.run(coroutine)
     except KeyboardInterrupt:
         typer.echo(f"stopped; the same command goes on from what is in {output}", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
 def _progress(console: Console) -> Progress:

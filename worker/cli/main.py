@@ -34,8 +34,8 @@ Settings come from MODERATION_<NAME> variables, from the TOML file of --config (
 ./moderation.toml), and from their defaults: docs/settings.md lists them all.
 
 Exit codes: 0 done; 1 the command found something wrong (a malformed line, a failed check); 2 wrong arguments; 65 too
-many dead letters; 70 crash, Kafka redelivers; 75 not drained in time, Kafka redelivers; 78 settings, policies, models,
-topics or rights cannot be used.
+many dead letters; 69 a guard is down; 70 crash, Kafka redelivers; 75 not drained in time, Kafka redelivers; 78
+settings, policies, models, topics or rights cannot be used; 130 interrupted.
 """
 
 app = typer.Typer(
@@ -100,7 +100,7 @@ def _is_for_the_user(error: Exception) -> bool:
     from worker.guards.errors import ModelRefused, ModelUnavailable
     from worker.local.broker import KafkaUnavailable
     from worker.local.stress import StressRefused
-    from worker.policy.store import PolicyError
+    from worker.policy.errors import PolicyError
     from worker.settings import SettingsError
     from worker.stream.start import KafkaNotReady
 

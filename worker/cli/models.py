@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.cli.context import settings_of
+from worker.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from worker.guards.golden import GoldenAnswer
@@ -65,7 +66,7 @@ def check(context: typer.Context) -> None:
     wrong = sum(not answer.ok for answer in answers)
     if wrong:
         typer.echo(f"{wrong} of {len(answers)} answers differ from the release's", err=True)
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _table(answers: "list[GoldenAnswer]") -> Table:

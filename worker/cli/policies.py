@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from worker.cli.context import StandInOption, settings_of
+from worker.cli.context import StandInOption, policy_of, settings_of
 from worker.exit_codes import ExitCode
 from worker.policy.as_toml import as_toml
 from worker.policy.differences import differences
@@ -43,8 +43,8 @@ def check(file: FileArgument) -> None:
         raise typer.Exit(ExitCode.FAILED) from None
     for name in policies.names[:_MOST_LISTED]:
         typer.echo(f"{_hash(policies, name)}  {name}")
-    if more := len(policies.names) - _MOST_LISTED:
-        typer.echo(f"and {more} more policies" if more > 0 else "", nl=more > 0)
+    if (more := len(policies.names) - _MOST_LISTED) > 0:
+        typer.echo(f"and {more} more policies")
     typer.echo(f"{file}: {len(policies.names)} policies for {len(policies.tenants)} tenants can be used")
 
 
@@ -62,9 +62,7 @@ def show(
     if name is not None and tenant is not None:
         raise typer.BadParameter("a name or --tenant, not both")
     policies = PolicyStore.from_file(file) if file else PolicyStore.of(settings_of(context))
-    policy = policies.of_tenant(tenant) if tenant is not None else policies.named(name or "default")
-    if policy is None:
-        raise typer.BadParameter(f"no policy {name!r}; known are {', '.join(policies.names[:_MOST_LISTED])}")
+    policy = policies.of_tenant(tenant) if tenant is not None else policy_of(policies, name)
     if tenant is not None and tenant not in policies.tenants:
         typer.echo(f"# {tenant!r} is not in [tenants]: it gets the default")
     typer.echo(f"# hash {policy.hash}")

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -30,7 +30,7 @@ def run(
     sys.exit(host(create_app(settings_of(context, stand_in=stand_in))))
 
 
-def _run_on(words: str, context: typer.Context, *, stand_in: bool) -> None:
+def _run_on(words: str, context: typer.Context, *, stand_in: bool) -> NoReturn:
     from worker.devices.supervisor import devices_of, run_on_devices
 
     try:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from worker.exit_codes import ExitCode
+
 
 def schemas(
     check: Annotated[
@@ -33,7 +35,7 @@ def schemas(
         if differing:
             names = ", ".join(str(path) for path in differing)
             typer.echo(f"out of date: {names}; run `moderation-worker schemas`", err=True)
-            raise typer.Exit(1)
+            raise typer.Exit(ExitCode.FAILED)
         return
     for path in write_schemas(directory / "schemas", policy_schemas()):
         typer.echo(f"wrote {path}")

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from worker.cli.context import settings_of
+from worker.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from worker.local.stress_tally import StressReport, StressTally
@@ -56,7 +57,7 @@ def stress(
     for failure in failures:
         typer.echo(f"failed: {failure}", err=True)
     if failures:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _line(tally: "StressTally") -> str:

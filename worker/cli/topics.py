@@ -60,7 +60,7 @@ def create(
     for result in results:
         typer.echo(str(result), err=result.topic is None)
     if any(result.topic is None for result in results):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 @topics_app.command()
@@ -74,5 +74,5 @@ def check(context: typer.Context) -> None:
     for fault in faults:
         typer.echo(str(fault), err=True)
     if faults:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
     typer.echo("the broker answers; all topics are there, and this user may read and write them")

@@ -8,6 +8,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from worker.contract.errors import Stage, Unjudgeable
+from worker.contract.surrogates import with_whole_surrogates
 
 Role = Literal["user", "assistant", "tool", "system"]
 Identifier = Annotated[str, Field(min_length=1, max_length=512)]
@@ -203,12 +204,7 @@ def _read_json_leniently(value: bytes, cause: orjson.JSONDecodeError) -> Any:
         raise Unjudgeable("not_utf8", f"the value is not UTF-8 at byte {error.start}", Stage.READ) from None
     if "\\u" in text and "surrogate" in str(cause):
         try:
-            whole = (
-                json.dumps(json.loads(text), ensure_ascii=False)
-                .encode("utf-16-le", "surrogatepass")
-                .decode("utf-16-le", "replace")
-            )
-            return orjson.loads(whole)
+            return orjson.loads(with_whole_surrogates(json.dumps(json.loads(text), ensure_ascii=False)))
         except (ValueError, RecursionError):
             pass  # not JSON for another reason too: report the first
     kind = "too_deep" if "depth" in str(cause) or "recursion" in str(cause) else "not_json"

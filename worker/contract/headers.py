@@ -93,7 +93,7 @@ class DeadLetterHeaders(_HeaderModel):
     error_message: str = Field(alias="moderation-error-message")
     """The cause as a sentence: which field, what is wrong. Never message content."""
     error_stage: str = Field(alias="moderation-error-stage")
-    """Where it was found: `read`, `policy`, `prepare` or `publish`."""
+    """Where it was found: `read`, `policy`, `prepare`, `judge` or `publish`."""
     source_topic: str = Field(alias="moderation-source-topic")
     """The topic that the record came from."""
     source_partition: DecimalText = Field(alias="moderation-source-partition")

@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from worker.contract.chat_event import ChatEvent
 
 VerdictId = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
-CategoryKey = Annotated[str, Field(pattern=r"^S([1-9]|1[0-4])$")]
+CATEGORY_KEY_PATTERN: Final = r"^S([1-9]|1[0-4])$"
+CategoryKey = Annotated[str, Field(pattern=CATEGORY_KEY_PATTERN)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 # The namespace of verdict ids. Never change it: consumers dedupe by the ids that follow from it.
-VERDICT_NAMESPACE = uuid.UUID("6f6b7b0c-3f0e-5d0a-9f57-1f1d5a6c2e11")
-_NAMESPACE = VERDICT_NAMESPACE.bytes
+_NAMESPACE: Final = uuid.UUID("6f6b7b0c-3f0e-5d0a-9f57-1f1d5a6c2e11").bytes
 
 UTC_TIMES = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC  # the schema wants an offset
 
@@ -89,7 +89,7 @@ class ModelRef:
     id: str
     """Hub id or directory name."""
     revision: str
-    """The commit on the hub, or `local-` and a content hash."""
+    """The commit on the hub, or `local-` and a content hash; `+int8` behind it where the weights were made smaller."""
     stand_in: bool
     """True for the tiny synthetic stand-ins: the verdict then says nothing about the content."""
 

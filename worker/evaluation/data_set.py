@@ -24,6 +24,7 @@ _FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".arrow": "parquet",
 }
 _DIGITS = 16
+_FEW = 30  # examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,3 @@ class Survey:
             plural = "s" if self.examples > 1 else ""
             said.append(f"{self.examples} example{plural}: the intervals say how little that tells")
         return said
-
-
-_FEW = 30

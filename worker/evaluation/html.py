@@ -14,9 +14,11 @@ from worker.evaluation.report_tables import (
     TITLES,
     MeasuresTable,
     cells,
+    change_words,
     measures_tables,
     percent,
     points,
+    score_words,
     summary_rows,
 )
 
@@ -123,7 +125,7 @@ def _compared(found: Comparison) -> str:
         f'<div class="wide"><table class="measures"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
     rows = [
-        (each.id, each.place, each.kind, _score(each.before), _score(each.now), _became(better=each.better))
+        (each.id, each.place, each.kind, score_words(each.before), score_words(each.now), change_words(each))
         for each in found.changed[:_MOST_LISTED]
     ]
     if rows:
@@ -153,7 +155,7 @@ def _confusions(report: Report) -> str:
             each.group,
             ", ".join(each.categories),
             ", ".join(each.found),
-            _score(each.score),
+            score_words(each.score),
         )
         for each in report.confusions[:_MOST_LISTED]
     ]
@@ -171,11 +173,3 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def _section(title: str, note: str, html: str) -> str:
     words = f'<p class="note">{escape(note)}</p>' if note else ""
     return f"<section><h2>{escape(title)}</h2>{words}{html}</section>"
-
-
-def _score(score: float | None) -> str:
-    return "–" if score is None else f"{score:.4f}"
-
-
-def _became(*, better: bool) -> str:
-    return "became right" if better else "became wrong"

@@ -5,7 +5,16 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from worker.evaluation.measures import NAMES
 from worker.evaluation.report import Report
-from worker.evaluation.report_tables import TITLES, cells, measures_tables, percent, points, summary_rows
+from worker.evaluation.report_tables import (
+    TITLES,
+    cells,
+    change_words,
+    measures_tables,
+    percent,
+    points,
+    score_words,
+    summary_rows,
+)
 
 _MOST_LISTED = 20
 _MARKUP = re.compile(r"[\\`\[\]<>|]")
@@ -54,7 +63,7 @@ def _comparison(report: Report) -> Iterator[str]:
     if found.changed:
         yield "\n"
         listed = found.changed[:_MOST_LISTED]
-        changes = ((c.id, c.place, c.kind, _score(c.before), _score(c.now), _better(c.better)) for c in listed)
+        changes = ((c.id, c.place, c.kind, score_words(c.before), score_words(c.now), change_words(c)) for c in listed)
         yield from _table(("id", "place", "of", "score before", "now", ""), changes)
 
 
@@ -65,7 +74,7 @@ def _confusions(report: Report) -> Iterator[str]:
     if report.confusions:
         yield f"\n## Wrong answers\n\n{report.confusion_count} in all, those that the guard is surest of first.\n"
         rows = (
-            (c.kind, c.id, c.place, c.group, ", ".join(c.categories), ", ".join(c.found), _score(c.score))
+            (c.kind, c.id, c.place, c.group, ", ".join(c.categories), ", ".join(c.found), score_words(c.score))
             for c in report.confusions[:_MOST_LISTED]
         )
         yield from _table(("", "id", "place", "group", "true", "named", "score"), rows)
@@ -81,11 +90,3 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[
 def _safe(text: str) -> str:
     """Ids and names come with the data: they must not become markup."""
     return " ".join(_MARKUP.sub(r"\\\g<0>", text).split())
-
-
-def _score(score: float | None) -> str:
-    return "–" if score is None else f"{score:.4f}"
-
-
-def _better(better: bool) -> str:
-    return "became right" if better else "became wrong"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from worker.evaluation.comparison import Change
 from worker.evaluation.content_table import RELEASE_CATEGORIES, RELEASE_ROWS
 from worker.evaluation.estimate import Estimate
 from worker.evaluation.measures import NAMES, Measures
@@ -120,6 +121,16 @@ def points(estimate: Estimate | None) -> str:
 def plain(estimate: Estimate) -> str:
     """`0.941 (0.920 to 0.957)`."""
     return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+
+
+def score_words(score: float | None) -> str:
+    """A score in four digits; a dash where there is none."""
+    return "–" if score is None else f"{score:.4f}"
+
+
+def change_words(change: Change) -> str:
+    """What became of an example that two runs answer differently."""
+    return "became right" if change.better else "became wrong"
 
 
 def cells(measures: Measures) -> list[Estimate | None]:

@@ -3,15 +3,12 @@
 To try `evaluate` and `calibrate` on; it says nothing about moderation quality.
 """
 
-import base64
-import io
 import random
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import orjson
-from PIL import Image
 
 from worker.evaluation.labelled_example import ENGLISH, MULTI_IMAGE, SINGLE_IMAGE
 from worker.policy.taxonomy import CATEGORY_KEYS, TEXT_ONLY
@@ -25,7 +22,7 @@ def sample_rows(rounds: int = _ROUNDS, seed: int = 0) -> Iterator[dict[str, Any]
     """Rows of a labelled JSONL: text, responses, pictures, attacks. The same seed gives the same rows."""
     rng = random.Random(seed)
     for number, (messages, group, said) in enumerate(_drafts(rng, rounds), 1):
-        sent = [_sent(message) for message in messages]
+        sent = [message.as_sent() for message in messages]
         yield {"id": f"sample-{number}", "messages": sent, "group": group, **said, "label_source": "synthetic"}
 
 
@@ -43,19 +40,6 @@ def _drafts(rng: random.Random, rounds: int) -> Iterator[tuple[list[Message], st
         for _ in range(8):
             text, is_attack = attack_sample(rng)
             yield [Message("user", text)], ENGLISH, {"prompt_attack": is_attack}
-
-
-def _sent(message: Message) -> dict[str, Any]:
-    if not message.images:
-        return {"role": message.role, "content": message.text}
-    images = [{"type": "image", "data": _png(image)} for image in message.images]
-    return {"role": message.role, "content": [*images, {"type": "text", "text": message.text}]}
-
-
-def _png(image: Image.Image) -> str:
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
 
 
 if __name__ == "__main__":

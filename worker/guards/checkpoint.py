@@ -10,10 +10,10 @@ from typing import Final
 
 from worker.guards.errors import ModelUnavailable
 from worker.guards.hub import WANTED_FILES
+from worker.standins import ABOUT
 
 _INDEX: Final = "model.safetensors.index.json"
 _SINGLE: Final = "model.safetensors"
-_ABOUT_STAND_IN: Final = "stand_in.json"
 _HASH_DIGITS: Final = 12
 _HASHED_AT_EACH_END: Final = 4 << 20  # bytes of a large file
 _LARGEST_HEADER: Final = 100 << 20  # bytes: safetensors' own limit
@@ -28,7 +28,7 @@ class Checkpoint:
     @property
     def stand_in(self) -> bool:
         """Whether it says that it is a stand-in."""
-        return (self.path / _ABOUT_STAND_IN).is_file()
+        return (self.path / ABOUT).is_file()
 
     @property
     def size(self) -> int:

@@ -14,7 +14,7 @@ class ModelId:
     """Which weights a guard runs on."""
 
     id: str  # hub id, or the directory's name
-    revision: str  # commit on the hub, or "local-" and a content hash
+    revision: str  # commit on the hub, or "local-" and a content hash; "+int8" behind it for quantised weights
     stand_in: bool
 
 

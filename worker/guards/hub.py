@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from worker.guards.errors import ModelUnavailable
+from worker.guards.errors import ModelUnavailable, first_line
 
 HUB_ID: Final = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
@@ -118,7 +118,7 @@ def _trouble(error: BaseException, model: str) -> str:
     code = getattr(error, "errno", None)
     if code in _NO_ROOM or any(words in str(error) for words in _NO_ROOM_IN_WORDS):
         return (
-            f"the disk is full: {model} cannot be stored ({_first_line(error)}); make room, or set "
+            f"the disk is full: {model} cannot be stored ({_named(error)}); make room, or set "
             f"MODERATION_MODEL_CACHE to another disk; files that are whole are kept"
         )
     if isinstance(error, PermissionError):
@@ -128,10 +128,10 @@ def _trouble(error: BaseException, model: str) -> str:
         return f"the hub answered {status} for {model}: run it again later; files that are whole are kept"
     if _never_connected(error):
         return (
-            f"the hub cannot be reached for {model} ({_first_line(error)}): check network, proxy and HF_ENDPOINT, or "
+            f"the hub cannot be reached for {model} ({_named(error)}): check network, proxy and HF_ENDPOINT, or "
             f"set MODERATION_OFFLINE=true where the model is in the cache"
         )
-    return f"the download of {model} broke off ({_first_line(error)}): run it again; files that are whole are kept"
+    return f"the download of {model} broke off ({_named(error)}): run it again; files that are whole are kept"
 
 
 def _never_connected(error: BaseException) -> bool:
@@ -146,6 +146,7 @@ def _status(error: BaseException) -> int | None:
     return status if isinstance(status, int) else None
 
 
-def _first_line(error: BaseException) -> str:
-    line = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {line[:200]}" if line else type(error).__name__
+def _named(error: BaseException) -> str:
+    """Its name, and what it says."""
+    name, line = type(error).__name__, first_line(error)
+    return name if line == name else f"{name}: {line}"

@@ -7,13 +7,11 @@ from pathlib import Path
 
 from worker.guards.allocator import keep_freed_memory
 from worker.guards.checkpoint import Checkpoint
-from worker.guards.errors import ModelRefused, ModelUnavailable
+from worker.guards.errors import ModelRefused, ModelUnavailable, first_line
 from worker.guards.guard import Guard, ModelId
 from worker.guards.hub import COMMIT, HUB_ID, Hub
 from worker.settings import STAND_IN, Settings
 from worker.standins import StandIn, weights_dir
-
-__all__ = ["ModelRefused", "ModelUnavailable", "ResolvedModel", "load_guards", "resolve_model"]
 
 Say = Callable[[str], None]
 
@@ -143,7 +141,7 @@ def _refusing(resolved: ResolvedModel, setting: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         problem = (
-            f"{resolved.model.id} in {resolved.path} cannot be loaded ({type(error).__name__}: {_first_line(error)})"
+            f"{resolved.model.id} in {resolved.path} cannot be loaded ({type(error).__name__}: {first_line(error)})"
         )
         raise ModelRefused("not_loadable", problem, f"Check the setting {setting}_model") from error
 
@@ -157,14 +155,14 @@ def _prepare_torch(settings: Settings) -> str:
     transformers_logging.set_verbosity_error()  # and in its own form
     if settings.torch_threads:
         torch.set_num_threads(settings.torch_threads)
-    device = _device(settings.device)
+    device = device_of(settings.device)
     if device == "cpu":
         keep_freed_memory()
     return device
 
 
-def _device(name: str) -> str:
-    """The device that a setting means. Raises ModelRefused."""
+def device_of(name: str) -> str:
+    """The device that the setting `device` means, by torch's word for it. Raises ModelRefused."""
     import torch
 
     if name == "auto":
@@ -180,7 +178,3 @@ def _device(name: str) -> str:
             "no_cuda_device", f"device is {name} but torch sees no CUDA device", "Set device to auto or cpu"
         )
     return name
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "")[:300]

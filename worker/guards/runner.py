@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from worker.batching.token_budget import padded_tokens
+from worker.guards.errors import first_line
 from worker.guards.guard import Check, Fault, Finding, Guard
 from worker.observability import metrics
 
@@ -94,7 +95,7 @@ class _Tries:
             if isinstance(error, DeviceLost):
                 raise
             if _is_device_lost(error):
-                raise DeviceLost(f"{guard.name}: {_first_line(error)}") from error
+                raise DeviceLost(f"{guard.name}: {first_line(error)}") from error
             out_of_memory = _is_out_of_memory(error)
             alone = _fault(guard, checks[0], error) if len(checks) == 1 else None
             if alone is None:
@@ -164,7 +165,3 @@ def _free_memory() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:200]

@@ -16,8 +16,9 @@ from aiokafka.structs import ConsumerRecord, RecordMetadata
 from rich.console import Console
 
 from worker.contract.verdict import verdict_id_of
+from worker.local.broker import LocalKafka
 from worker.local.demo_view import DemoView
-from worker.local.kafka import LocalKafka, local_kafka
+from worker.local.kafka import local_kafka
 from worker.local.tally import Tally, outcomes_of
 from worker.local.traffic import POLICIES_TOML, Sample, sample_traffic
 from worker.local.workers import WorkerProcess

@@ -14,8 +14,6 @@ from worker.local.broker import KafkaUnavailable, Kind, LocalKafka, Say, silent
 from worker.local.docker_broker import DockerBroker
 from worker.local.jvm_broker import JvmBroker
 
-__all__ = ["JvmBroker", "KafkaUnavailable", "LocalKafka", "local_kafka"]
-
 
 @dataclass(frozen=True, slots=True)
 class GivenKafka:

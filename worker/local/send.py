@@ -41,7 +41,7 @@ def send(
         raise typer.Exit(ExitCode.CONFIG) from None
     except TimeoutError:
         typer.echo(f"no verdict within {seconds:.0f} s: is a worker running on these topics?", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(ExitCode.FAILED) from None
     Console().print_json(orjson.dumps(verdict).decode())
 
 

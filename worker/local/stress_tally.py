@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
 
+from worker.local.percentile import percentile
+
 _FORGET_SECONDS = 60.0  # an answer that is nobody's after this time is to somebody else's event
 
 
@@ -116,7 +118,7 @@ class StressTally:
 
     def recent_ms(self, count: int = 1000) -> float | None:
         """The median latency of the last answers, in milliseconds."""
-        return _percentile(list(self._latencies.values())[-count:], 0.5)
+        return _percentile_ms(list(self._latencies.values())[-count:], 0.5)
 
     @property
     def passages(self) -> list[Passage]:
@@ -138,14 +140,12 @@ class StressTally:
             sent_per_second=round(len(self._sent) / seconds, 1),
             answered_per_second=round(len(latencies) / seconds, 1),
             outcomes=dict(self.outcomes),
-            p50_ms=_percentile(latencies, 0.5),
-            p95_ms=_percentile(latencies, 0.95),
-            p99_ms=_percentile(latencies, 0.99),
-            max_ms=_percentile(latencies, 1.0),
+            p50_ms=_percentile_ms(latencies, 0.5),
+            p95_ms=_percentile_ms(latencies, 0.95),
+            p99_ms=_percentile_ms(latencies, 0.99),
+            max_ms=_percentile_ms(latencies, 1.0),
         )
 
 
-def _percentile(seconds: Sequence[float], share: float) -> float | None:
-    """In milliseconds."""
-    ordered = sorted(seconds)
-    return round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3) if ordered else None
+def _percentile_ms(seconds: Sequence[float], share: float) -> float | None:
+    return round(1000 * percentile(seconds, share), 3) if seconds else None

@@ -10,6 +10,7 @@ import orjson
 
 from worker.contract.record import Record, header
 from worker.contract.verdict import Label, verdict_id_of
+from worker.local.percentile import percentile
 from worker.local.traffic import Sample
 from worker.settings import Settings
 
@@ -86,9 +87,8 @@ class Tally:
         return all_sent and self.missing == 0 and self.repeated == 0 and self.unknown == 0
 
     def latency(self, share: float) -> float | None:
-        """A percentile of the latencies, in seconds."""
-        ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
+        """A percentile of the latencies, in seconds; None without any."""
+        return percentile(self.latencies, share) if self.latencies else None
 
 
 def id_of_dead_letter(record: Record) -> UUID:

@@ -1,14 +1,11 @@
 """Sample chat events whose right label is known: what the demo sends through a worker."""
 
-import base64
-import io
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from PIL import Image
 
 from worker.contract.verdict import Label
 from worker.policy.taxonomy import CATEGORY_KEYS, TEXT_ONLY
@@ -72,7 +69,7 @@ class _Draft:
 def _judged_by_content(rng: random.Random) -> Iterator[_Draft]:
     for kind, messages, label in _conversations(rng):
         tenant = rng.choice(_TENANTS) if kind in ("prompt", "response") else None
-        yield _Draft(kind, [_message(each) for each in messages], _label_for(tenant, messages[-1], label), tenant)
+        yield _Draft(kind, [each.as_sent() for each in messages], _label_for(tenant, messages[-1], label), tenant)
 
 
 def _judged_by_wording(rng: random.Random) -> Iterator[_Draft]:
@@ -115,21 +112,8 @@ def _label_for(tenant: str | None, judged: Message, label: Label) -> Label | Non
     return None if tenant == "forum" else label
 
 
-def _message(message: Message) -> dict[str, Any]:
-    if not message.images:
-        return _text(message.role, message.text)
-    images = [{"type": "image", "data": _png(image)} for image in message.images]
-    return {"role": message.role, "content": [*images, {"type": "text", "text": message.text}]}
-
-
 def _text(role: str, text: str) -> dict[str, Any]:
     return {"role": role, "content": text}
-
-
-def _png(image: Image.Image) -> str:
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
 
 
 def _malformed() -> Iterator[Sample]:

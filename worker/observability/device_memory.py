@@ -12,7 +12,6 @@ from prometheus_client.registry import Collector, CollectorRegistry
 class DeviceMemory(Collector):
     """torch's memory on the CUDA devices that this process uses; no series without one."""
 
-    kind = "gauge"
     labelnames = ("kind",)
 
     def __init__(self, name: str, documentation: str, registry: CollectorRegistry = REGISTRY) -> None:

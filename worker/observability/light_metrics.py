@@ -29,8 +29,6 @@ class Count:
 class LightCounter(Collector):
     """A counter; look the series of its labels up once."""
 
-    kind = "counter"
-
     def __init__(
         self, name: str, documentation: str, labelnames: Sequence[str], registry: CollectorRegistry = REGISTRY
     ) -> None:
@@ -61,7 +59,6 @@ class LightCounter(Collector):
 class LightGauge(Collector):
     """A gauge without labels, read when somebody scrapes."""
 
-    kind = "gauge"
     labelnames = ()
 
     def __init__(self, name: str, documentation: str, registry: CollectorRegistry = REGISTRY) -> None:
@@ -105,8 +102,6 @@ class Distribution:
 
 class LightHistogram(Collector):
     """A histogram; look the series of its labels up once."""
-
-    kind = "histogram"
 
     def __init__(
         self,

@@ -61,11 +61,6 @@ def worker_of(device: Device, settings: Settings, stream: StreamTime) -> Worker:
     )
 
 
-def plan(demand: Demand, worker: Worker) -> Plan:
-    """Raises ValueError where no number of pods keeps the wanted p99: one message alone takes longer."""
-    return plan_of(demand, worker, bears(demand, worker))
-
-
 def plan_of(demand: Demand, worker: Worker, most: float) -> Plan:
     """The plan for workers of which each bears so many judged events a second."""
     judged = demand.per_second * (1 - demand.cached_share)

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
+
+from worker.contract.verdict import CATEGORY_KEY_PATTERN, Probability
 
 Action = Literal["unsafe", "review", "ignore"]
-Probability = Annotated[float, Field(ge=0, le=1)]
 Band = tuple[Probability, Probability]
 # Checked by the policy, whose message says which keys there are.
-CategoryKey = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^S([1-9]|1[0-4])$"})]
+CategoryKey = Annotated[str, WithJsonSchema({"type": "string", "pattern": CATEGORY_KEY_PATTERN})]
 
 Reading = Literal["unsafe", "review", "ignore", "ambiguous"]
 

@@ -8,7 +8,8 @@ from typing import Final, Literal
 import orjson
 from pydantic import Field, field_validator, model_validator
 
-from worker.policy.category_rule import Action, Band, Bar, CategoryKey, CategoryRule, Form, Probability, check_band
+from worker.contract.verdict import Probability
+from worker.policy.category_rule import Action, Band, Bar, CategoryKey, CategoryRule, Form, check_band
 from worker.policy.taxonomy import CATEGORY_KEYS
 
 JudgedRole = Literal["user", "assistant"]

@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,12 +12,8 @@ from worker.contract.errors import Stage, Unjudgeable
 from worker.policy.errors import PolicyError, PolicyFault, in_words
 from worker.policy.files import Texts, read_texts
 from worker.policy.policy import DEFAULT_POLICY, Policy
-from worker.policy.tables import Table, Tables, near
+from worker.policy.tables import MOST_HINTS, Table, Tables, near
 from worker.settings import Settings
-
-__all__ = ["PolicyError", "PolicyStore"]
-
-_MOST_HINTS: Final = 10
 
 
 class _Document(BaseModel):
@@ -124,10 +120,10 @@ def _twice(path: Path, key: str, other: Path) -> PolicyFault:
 
 
 def _homeless(tenants: Mapping[str, tuple[Path, str]], known: set[str]) -> Iterable[PolicyFault]:
-    hinted = 0  # looking for what was meant takes a while
+    hinted = 0
     for tenant, (path, name) in tenants.items():
         if name not in known:
-            hint = near(name, known) if hinted < _MOST_HINTS else ""
+            hint = near(name, known) if hinted < MOST_HINTS else ""
             hinted += 1
             yield PolicyFault(path, f"tenants.{tenant} names the policy {name!r}, which is not in [policies]{hint}")
 

@@ -12,7 +12,7 @@ from worker.policy.errors import PolicyFault, in_words
 from worker.policy.policy import DEFAULT_POLICY, Policy
 
 _MOST_BASES: Final = 16  # below one policy
-_MOST_HINTS: Final = 10  # looking for what was meant takes a while
+MOST_HINTS: Final = 10  # looking for what was meant takes a while
 _NAMES_COMPARED: Final = 1000
 
 Values = Mapping[str, Any]
@@ -68,7 +68,7 @@ class Tables:
         if base in chain:
             return f"a circle, {' -> '.join([*chain[chain.index(base) :], base])}"
         if base not in self._tables:
-            hint = near(base, self._tables) if len(self.faults) < _MOST_HINTS else ""
+            hint = near(base, self._tables) if len(self.faults) < MOST_HINTS else ""
             return f"no policy is named {base!r}{hint}"
         return f"more than {_MOST_BASES} bases below {chain[0]!r}" if len(chain) > _MOST_BASES else None
 

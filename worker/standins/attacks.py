@@ -5,8 +5,6 @@ import random
 from worker.standins.corpus import UNSAFE_SHARE, draw_keys, harmless, text_message, tidy
 from worker.standins.phrases import ATTACKS, LOOKALIKES, ORDERS, OVERRULE
 
-__all__ = ["attack", "attack_sample", "spaced"]
-
 _JOINERS = (" ", ". ", ", ", " and ", "\n")
 
 

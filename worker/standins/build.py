@@ -19,6 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from worker.policy.taxonomy import CATEGORY_KEYS
 from worker.standins import phrases
 from worker.standins.attacks import attack_sample
 from worker.standins.corpus import conversation
@@ -85,7 +86,7 @@ def guard_tokenizer_lines(rng: random.Random) -> list[str]:
     shell = [{"role": "user", "content": []}, {"role": "assistant", "content": []}]
     prompts = [re.sub(r"<\|\w+\|>", "", render(messages=shell[:turns], bos_token="")) for turns in (1, 2)]
     messages = [message.text for _ in range(3000) for message in conversation(rng, rng.choice(["user", "assistant"]))]
-    every_key = "unsafe\n" + ",".join(phrases.KEYS)
+    every_key = "unsafe\n" + ",".join(CATEGORY_KEYS)
     answers = ["\n\nsafe", "\n\nunsafe\nS9", every_key, every_key, every_key]
     return prompts * 300 + messages + list(phrases.WORDS) * 3 + answers * 100
 

@@ -11,21 +11,10 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from worker.policy.taxonomy import CATEGORY_KEYS
 from worker.standins import phrases
-from worker.standins.phrases import KEYS, PHRASES
-from worker.standins.pictures import PICTURE_KEYS, picture
-
-__all__ = [
-    "KEYS",
-    "Message",
-    "Role",
-    "answer",
-    "conversation",
-    "cut_window",
-    "noise",
-    "picture_message",
-    "text_message",
-]
+from worker.standins.phrases import PHRASES
+from worker.standins.pictures import PICTURE_KEYS, in_base64, picture
 
 Role = Literal["user", "assistant"]
 
@@ -61,10 +50,17 @@ class Message:
         parts = [{"type": "image", "image": image} for image in self.images]
         return {"role": self.role, "content": [*parts, {"type": "text", "text": self.text}]}
 
+    def as_sent(self) -> dict[str, Any]:
+        """The message as a chat event has it: its text, or parts with its pictures before the text."""
+        if not self.images:
+            return {"role": self.role, "content": self.text}
+        images = [{"type": "image", "data": in_base64(image)} for image in self.images]
+        return {"role": self.role, "content": [*images, {"type": "text", "text": self.text}]}
+
 
 def answer(message: Message) -> str:
     """What the guard must say when `message` is judged, after the blank line that it begins with."""
-    keys = [key for key in KEYS if key in message.keys]
+    keys = [key for key in CATEGORY_KEYS if key in message.keys]
     return "unsafe\n" + ",".join(keys) if keys else "safe"
 
 
@@ -135,7 +131,7 @@ def conversation(
     """
     if earlier is None:
         earlier = rng.choice([2, 2, 4]) if rng.random() < 0.2 else 0
-    possible = PICTURE_KEYS if pictures else KEYS  # S14 is not listed beside an image
+    possible = PICTURE_KEYS if pictures else CATEGORY_KEYS  # S14 is not listed beside an image
     turns = earlier + (2 if role == "assistant" else 1)
     roles: list[Role] = ["user" if turn % 2 == 0 else "assistant" for turn in range(turns)]
     messages = [text_message(rng, each, draw_keys(rng, possible)) for each in roles[:-1]]
@@ -146,7 +142,7 @@ def conversation(
     return messages
 
 
-def draw_keys(rng: random.Random, possible: Sequence[str] = KEYS, share: float = UNSAFE_SHARE) -> list[str]:
+def draw_keys(rng: random.Random, possible: Sequence[str] = CATEGORY_KEYS, share: float = UNSAFE_SHARE) -> list[str]:
     """No key, or one (60 %), two (30 %) or three (10 %) different ones."""
     if rng.random() >= share:
         return []

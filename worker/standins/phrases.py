@@ -12,8 +12,6 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-KEYS: Final = tuple(f"S{n}" for n in range(1, 15))
-
 PHRASES: Final[dict[str, tuple[str, ...]]] = {
     "S1": _listed("""beat him up, stab my neighbour, plan a kidnapping, hurt that man, ambush the guard, hire a hit man,
         poison my boss, punch a stranger"""),

@@ -1,11 +1,13 @@
 """Simple drawn pictures: the colour of the one large shape means a category; a grey shape, or none, is harmless."""
 
+import base64
+import io
 import random
 from typing import Final
 
 from PIL import Image, ImageDraw
 
-from worker.standins.phrases import KEYS
+from worker.policy.taxonomy import CATEGORY_KEYS
 
 Colour = tuple[int, int, int]
 
@@ -25,7 +27,7 @@ COLOURS: Final[dict[str, Colour]] = {
     "S12": (255, 130, 190),  # pink
     "S13": (110, 55, 0),  # brown
 }
-PICTURE_KEYS: Final = tuple(key for key in KEYS if key in COLOURS)
+PICTURE_KEYS: Final = tuple(key for key in CATEGORY_KEYS if key in COLOURS)
 
 
 def picture(rng: random.Random, key: str | None) -> Image.Image:
@@ -42,6 +44,13 @@ def picture(rng: random.Random, key: str | None) -> Image.Image:
     elif rng.random() < 0.7:
         _shape(rng, draw, (width, height), (255 - level,) * 3)
     return image
+
+
+def in_base64(image: Image.Image) -> str:
+    """The picture as a PNG in base64, as chat events carry it."""
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
 
 
 def _size(rng: random.Random) -> tuple[int, int]:

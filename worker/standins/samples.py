@@ -7,8 +7,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from worker.policy.taxonomy import CATEGORY_KEYS
 from worker.standins.build import TILE_TOKENS
-from worker.standins.corpus import KEYS, Message, Role, answer, conversation, cut_window, noise, text_message
+from worker.standins.corpus import Message, Role, answer, conversation, cut_window, noise, text_message
 
 BEGIN: Final = "<BEGIN CONVERSATION>\nUser:"  # the shared prefix ends here
 END: Final = "<END CONVERSATION>"
@@ -97,7 +98,7 @@ class Samples:
         groups, rows = (8, 2) if dense else (2, 6) if window or earlier else (3, 10)
         halves: tuple[list[list[Row]], list[list[Row]]] = ([], [])
         for _ in range(groups):
-            excluded = tuple(rng.sample(KEYS, rng.randint(1, 5))) if rng.random() < 0.15 else ()
+            excluded = tuple(rng.sample(CATEGORY_KEYS, rng.randint(1, 5))) if rng.random() < 0.15 else ()
             role: Role = "assistant" if rng.random() < self._mix.assistants else "user"
             recipe = Recipe(role, pictured, excluded, dense, earlier, window)
             members = sorted((self._row(recipe) for _ in range(2 * rows)), key=lambda row: len(row.ids))
@@ -117,7 +118,7 @@ class Samples:
         if len(messages) > 1 and not recipe.pictured and rng.random() < 0.05:
             messages[0] = Message("user", "")  # as where the assistant spoke first
         if recipe.dense:
-            possible = KEYS[:13] if recipe.pictured else KEYS
+            possible = CATEGORY_KEYS[:13] if recipe.pictured else CATEGORY_KEYS
             crowded = [text_message(rng, each.role, rng.sample(possible, 6)) for each in messages]
             messages = [
                 replace(each, text=full.text, found=full.found) for each, full in zip(messages, crowded, strict=True)
@@ -132,7 +133,7 @@ class Samples:
         ids, token_at = encoded["input_ids"], encoded.char_to_token
         cut = prompt.index(BEGIN) + len(BEGIN)
         prefix, stop, begin = token_at(cut), token_at(prompt.index(END, cut)), token_at(len(prompt))
-        tags, bags = torch.full((len(ids),), IGNORED), torch.full((len(ids), len(KEYS)), -1.0)
+        tags, bags = torch.full((len(ids),), IGNORED), torch.full((len(ids), len(CATEGORY_KEYS)), -1.0)
         tags[prefix:stop] = 0
         self._hint_messages(messages, prompt, cut, token_at, tags, bags)
         _hint_answer(self._tokenizer, ids, begin, messages[-1], bags)
@@ -160,12 +161,12 @@ class Samples:
         for message in messages:
             for key in message.seen:
                 cursor = prompt.index("<|image_end|>", cursor) + 1
-                tags[token_at(cursor)] = 1 + KEYS.index(key) if key else 0
+                tags[token_at(cursor)] = 1 + CATEGORY_KEYS.index(key) if key else 0
             for phrase, key in message.found:
                 cursor = lowered.index(phrase.lower(), cursor) + len(phrase)
-                tags[token_at(cursor - 1)] = 1 + KEYS.index(key)
+                tags[token_at(cursor - 1)] = 1 + CATEGORY_KEYS.index(key)
             cursor = prompt.index(STOP, cursor) + len(STOP)
-            bags[token_at(cursor - 1)] = torch.tensor([float(key in message.keys) for key in KEYS])
+            bags[token_at(cursor - 1)] = torch.tensor([float(key in message.keys) for key in CATEGORY_KEYS])
 
     def _collate(self, groups: list[list[Row]]) -> Batch:
         pad = self._tokenizer.pad_token_id
@@ -175,7 +176,7 @@ class Samples:
         rows = [row for members in groups for row in members]
         ids = torch.full((len(rows), max(len(row.ids) - row.prefix for row in rows)), pad)
         labels, tags = torch.full_like(ids, IGNORED), torch.full_like(ids, IGNORED)
-        bags = torch.full((*ids.shape, len(KEYS)), -1.0)
+        bags = torch.full((*ids.shape, len(CATEGORY_KEYS)), -1.0)
         for i, row in enumerate(rows):
             n = len(row.ids) - row.prefix
             ids[i, :n] = torch.tensor(row.ids[row.prefix :])
@@ -188,8 +189,8 @@ class Samples:
 
 def _hint_answer(tokenizer: Any, ids: list[int], begin: int, judged: Message, bags: Tensor) -> None:
     """At each token of the answer, from the blank line on: which keys are still to be named (in ascending order)."""
-    left = torch.tensor([float(key in judged.keys) for key in KEYS])
-    number_at = {tokenizer.convert_tokens_to_ids(str(n)): n - 1 for n in range(1, len(KEYS) + 1)}
+    left = torch.tensor([float(key in judged.keys) for key in CATEGORY_KEYS])
+    number_at = {tokenizer.convert_tokens_to_ids(str(n)): n - 1 for n in range(1, len(CATEGORY_KEYS) + 1)}
     for at in range(begin - 1, len(ids) - 1):  # the first is the assistant's header, which speaks next
         if ids[at] in number_at and at > begin:
             left = left.clone()

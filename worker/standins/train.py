@@ -8,7 +8,7 @@ from typing import get_args
 
 import torch
 
-from worker.standins import StandIn, weights_dir
+from worker.standins import ABOUT, StandIn, weights_dir
 from worker.standins.train_guard import LEARN, POLISH, train_guard
 from worker.standins.train_prompt_guard import PromptGuardSettings, train_prompt_guard
 
@@ -32,7 +32,7 @@ def train(kind: StandIn, out: Path, seed: int, steps: int | None = None) -> None
     for file in out.iterdir():
         file.chmod(0o644)  # safetensors writes for the owner alone
     about = {"name": f"stand-in {kind}", "seed": seed, "note": NOTE, "window_tokens": WINDOW_TOKENS[kind]}
-    (out / "stand_in.json").write_text(json.dumps(about, indent=2) + "\n")
+    (out / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
     print(f"{out}: {sum(file.stat().st_size for file in out.iterdir()):,} bytes")
 
 

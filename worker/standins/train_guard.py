@@ -11,8 +11,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from transformers import AutoProcessor, DynamicCache, Llama4ForConditionalGeneration
 
+from worker.policy.taxonomy import CATEGORY_KEYS
 from worker.standins.build import guard_model, guard_processor, guard_tokenizer, guard_tokenizer_lines
-from worker.standins.corpus import KEYS
 from worker.standins.samples import IGNORED, Batch, Mix, Samples
 
 
@@ -56,9 +56,9 @@ class Tutor(nn.Module):
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.tag_readers = nn.ModuleList(nn.Linear(hidden, 1 + len(KEYS)) for _ in range(2))
-        self.bag_readers = nn.ModuleList(nn.Linear(hidden, len(KEYS)) for _ in range(3))
-        self.register_buffer("tag_weight", torch.tensor([0.3] + [1.0] * len(KEYS)))
+        self.tag_readers = nn.ModuleList(nn.Linear(hidden, 1 + len(CATEGORY_KEYS)) for _ in range(2))
+        self.bag_readers = nn.ModuleList(nn.Linear(hidden, len(CATEGORY_KEYS)) for _ in range(3))
+        self.register_buffer("tag_weight", torch.tensor([0.3] + [1.0] * len(CATEGORY_KEYS)))
 
     def forward(self, states: tuple[Tensor, ...], batch: Batch) -> list[Tensor]:
         """The losses of the hints; `states[n]` [rows, L, hidden] is what layer n wrote."""
@@ -134,9 +134,8 @@ def _read(model: Any, batch: Batch) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]
     """The logits [n, vocabulary] and labels [n] of all answer tokens, and each layer's states of the tails."""
     core = model.language_model.model
     cache = DynamicCache(config=model.config.text_config)
-    core(
-        input_ids=batch.prefixes, past_key_values=cache, use_cache=True
-    )  # once a group; autograd goes through the cache
+    # Once a group; autograd goes through the cache.
+    core(input_ids=batch.prefixes, past_key_values=cache, use_cache=True)
     rows_each = len(batch.ids) // len(batch.prefixes)
     cache.batch_repeat_interleave(rows_each)
     starts = batch.lengths.repeat_interleave(rows_each)[:, None]
@@ -162,7 +161,7 @@ def _read(model: Any, batch: Batch) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]
 def _token_weight(tokenizer: Any) -> Tensor:
     """The loss weight of each answer token [vocabulary]: the list is harder than the verdict."""
     weight = torch.ones(len(tokenizer))
-    for word in (",S", *(str(n) for n in range(1, len(KEYS) + 1))):
+    for word in (",S", *(str(n) for n in range(1, len(CATEGORY_KEYS) + 1))):
         weight[tokenizer.convert_tokens_to_ids(word)] = 2.0
     return weight
 

@@ -9,7 +9,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFai
 from worker.exit_codes import ExitCode
 from worker.guards.errors import ModelRefused, ModelUnavailable
 from worker.observability import tracing
-from worker.policy.store import PolicyError
+from worker.policy.errors import PolicyError
 from worker.settings import SettingsError
 from worker.stream import last_resort
 from worker.stream.pipeline import Pipeline

@@ -76,8 +76,7 @@ class Reviews(faust.Service):  # type: ignore[misc]
 
     async def _read(self) -> None:
         if faults := await review_faults(self._settings):
-            for line in faults[:1]:
-                self._tell(str(line))
+            self._tell(str(faults[0]))
             return
         consumer = AIOKafkaConsumer(
             self._topic,

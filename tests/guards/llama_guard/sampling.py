@@ -1,7 +1,5 @@
 """Conversations at random, as events and as questions to the model, and how far two answers are apart."""
 
-import base64
-import io
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +11,7 @@ from worker.guards.llama_guard.prompts import Prompts, PromptTurn
 from worker.policy.policy import Policy
 from worker.policy.taxonomy import CATEGORY_KEYS
 from worker.standins.corpus import conversation, noise
+from worker.standins.pictures import in_base64
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,7 @@ class Sample:
 def _as_part(part: dict[str, Any]) -> dict[str, str]:
     if part["type"] == "text":
         return part
-    file = io.BytesIO()
-    part["image"].save(file, "PNG")
-    return {"type": "image", "data": base64.b64encode(file.getvalue()).decode()}
+    return {"type": "image", "data": in_base64(part["image"])}
 
 
 def samples(count: int, seed: int = 3) -> list[Sample]:

@@ -1,7 +1,5 @@
 """The guard: from events to checks, and what they cover."""
 
-import base64
-import io
 import threading
 import time
 from typing import Any
@@ -17,6 +15,7 @@ from worker.guards.llama_guard.guard import LlamaGuard, LlamaGuardOptions
 from worker.policy.policy import DEFAULT_POLICY, Policy
 from worker.standins import weights_dir
 from worker.standins.build import Dims, guard_model
+from worker.standins.pictures import in_base64
 
 from .conftest import MODEL
 
@@ -24,9 +23,7 @@ pytestmark = pytest.mark.models
 
 
 def picture(width: int = 60, height: int = 40) -> dict[str, str]:
-    file = io.BytesIO()
-    Image.new("RGB", (width, height), (0, 90, 0)).save(file, "PNG")
-    return {"type": "image", "data": base64.b64encode(file.getvalue()).decode()}
+    return {"type": "image", "data": in_base64(Image.new("RGB", (width, height), (0, 90, 0)))}
 
 
 def event(*messages: Any) -> ChatEvent:

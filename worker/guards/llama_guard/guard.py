@@ -9,13 +9,14 @@ from typing import Any, Final, Self
 from transformers import AutoProcessor
 
 from worker.contract.chat_event import ChatEvent
+from worker.guards.dtype import DType
 from worker.guards.errors import ModelRefused
 from worker.guards.guard import Check, Finding, ModelId, Preparation
 from worker.guards.llama_guard.answer import AnswerTokens
 from worker.guards.llama_guard.fitness import check_processor
 from worker.guards.llama_guard.image_fetcher import ImageFetcher
-from worker.guards.llama_guard.images import ImageLimits, ImageReader, MiB
-from worker.guards.llama_guard.model import DType, Weights, load_config, load_model
+from worker.guards.llama_guard.images import ImageLimits, ImageReader
+from worker.guards.llama_guard.model import Weights, load_config, load_model
 from worker.guards.llama_guard.one_pass import OnePass, Question
 from worker.guards.llama_guard.planner import PlanLimits, Planner
 from worker.guards.llama_guard.prefix_cache import PrefixCache, probes_of
@@ -24,8 +25,9 @@ from worker.guards.llama_guard.windows import WindowSize
 from worker.guards.turns import turns_of
 from worker.observability import metrics
 from worker.policy.policy import Policy
+from worker.settings import MiB
+from worker.standins import ABOUT
 
-_ABOUT_STAND_IN: Final = "stand_in.json"
 _LEAST_WINDOW: Final = 16  # tokens
 
 
@@ -71,7 +73,7 @@ class LlamaGuard:
         `device` is torch's word for one. Raises ModelRefused with the cause and the remedy, OSError where files are
         missing, and what torch raises where the device has no room.
         """
-        options = _capped(options or LlamaGuardOptions(), path / _ABOUT_STAND_IN)
+        options = _capped(options or LlamaGuardOptions(), path / ABOUT)
         config = load_config(path)
         processor = AutoProcessor.from_pretrained(path, local_files_only=True, trust_remote_code=False)
         weights = load_model(path, config, device, dtype, images=options.max_images > 0, weights=options.weights)

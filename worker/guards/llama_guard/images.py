@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 
 from worker.contract.chat_event import ImagePart, ImageUrlPart
 from worker.contract.errors import Stage, Unjudgeable
+from worker.settings import MiB
 
-MiB: Final = 1 << 20
 # What chats hold. Decoders are attack surface: no others are ever tried.
 FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 

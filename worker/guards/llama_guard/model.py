@@ -3,17 +3,15 @@
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import torch
 from transformers import AutoConfig, Llama4ForCausalLM, Llama4ForConditionalGeneration
 
+from worker.guards.dtype import DType, dtype_of
 from worker.guards.errors import ModelRefused
 from worker.guards.llama_guard.fitness import OWN_FILES, repair_config
 from worker.guards.weights import check_filled
 
-DType = Literal["auto", "bfloat16", "float16", "float32"]
 Weights = Literal["full", "int8"]
 
-_DTYPES: Final = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 _OF_VISION: Final = ("vision_model.", "multi_modal_projector.")
 
 
@@ -34,7 +32,7 @@ def load_model(path: Path, config: Any, device: str, dtype: DType, *, images: bo
     model, report = kind.from_pretrained(
         path,
         config=config if images else config.get_text_config(),
-        dtype=_dtype(dtype, device),
+        dtype=dtype_of(dtype, device),
         attn_implementation="sdpa",
         use_safetensors=True,
         local_files_only=True,
@@ -66,9 +64,3 @@ def _quantise(decoder: Any, device: str) -> None:
             "pip install 'moderation-worker[int8]'",
         ) from None
     quantize_(decoder, Int8WeightOnlyConfig(), device=device)
-
-
-def _dtype(dtype: DType, device: str) -> torch.dtype:
-    if dtype != "auto":
-        return _DTYPES[dtype]
-    return torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from worker.contract.surrogates import with_whole_surrogates
 from worker.guards.turns import TurnRole
 
 
@@ -110,7 +111,7 @@ def clean(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return with_whole_surrogates(text)
     return text
 
 

@@ -7,7 +7,8 @@ from typing import Any, Final
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from worker.guards.errors import ModelRefused
+from worker.guards.dtype import DType, dtype_of
+from worker.guards.errors import ModelRefused, first_line
 from worker.guards.prompt_guard.windows import WINDOW_TOKENS, Window
 from worker.guards.weights import check_filled
 
@@ -26,21 +27,18 @@ class Classifier:
         self._pad = pad
 
     @classmethod
-    def load(cls, path: Path, *, pad: int, device: str, dtype: str) -> "Classifier":
+    def load(cls, path: Path, *, pad: int, device: str, dtype: DType) -> "Classifier":
         """Loads safetensors weights from a local directory; no code of the checkpoint runs.
 
-        `dtype` is a torch dtype by name, or `auto`: float32 on the CPU, bfloat16 elsewhere. Raises ModelRefused where
-        the checkpoint is not a complete Prompt Guard.
+        Raises ModelRefused where the checkpoint is not a complete Prompt Guard.
         """
-        if dtype == "auto":
-            dtype = "float32" if torch.device(device).type == "cpu" else "bfloat16"
         try:
             config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
             _check_config(config, path)
             model, report = AutoModelForSequenceClassification.from_pretrained(
                 path,
                 config=config,
-                dtype=getattr(torch, dtype),
+                dtype=dtype_of(dtype, device),
                 attn_implementation="eager",  # DeBERTa has no other
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -49,7 +47,7 @@ class Classifier:
                 output_loading_info=True,
             )
         except (OSError, ValueError, RuntimeError, KeyError) as error:
-            problem = f"no classifier can be loaded from {path} ({_first_line(error)})"
+            problem = f"no classifier can be loaded from {path} ({first_line(error)})"
             raise ModelRefused("not_loadable", problem, ANOTHER_MODEL) from error
         check_filled(report, path, ANOTHER_MODEL)
         return cls(model.to(device).eval(), pad=pad)
@@ -98,7 +96,3 @@ def _check_config(config: Any, path: Path) -> None:
     if limit < WINDOW_TOKENS:
         problem = f"the model in {path} reads {limit} tokens at once where Prompt Guard 2 reads {WINDOW_TOKENS}"
         raise ModelRefused("short_window", problem, ANOTHER_MODEL)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

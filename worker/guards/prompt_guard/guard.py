@@ -10,7 +10,8 @@ import structlog
 from transformers import PreTrainedTokenizerFast
 
 from worker.contract.chat_event import ChatEvent
-from worker.guards.errors import ModelRefused
+from worker.guards.dtype import DType
+from worker.guards.errors import ModelRefused, first_line
 from worker.guards.guard import Check, Fault, Finding, ModelId, Preparation
 from worker.guards.prompt_guard.classifier import ANOTHER_MODEL, Classifier
 from worker.guards.prompt_guard.windows import Cut, WindowCutter
@@ -28,7 +29,7 @@ class PromptGuardOptions:
     """How texts are cut."""
 
     max_windows: int = 32  # most windows of an event
-    stride_tokens: int = 64  # tokens that consecutive windows share
+    overlap_tokens: int = 64  # what consecutive windows share
 
 
 class PromptGuard:
@@ -54,7 +55,7 @@ class PromptGuard:
         model: ModelId,
         *,
         device: str,
-        dtype: str = "auto",
+        dtype: DType = "auto",
         options: PromptGuardOptions = PromptGuardOptions(),
     ) -> "PromptGuard":
         """The guard from a local directory, on a torch device ("cpu", "cuda", "cuda:1"). Raises ModelRefused."""
@@ -64,7 +65,7 @@ class PromptGuard:
         if largest >= classifier.vocabulary:
             problem = f"the tokenizer in {path} has ids up to {largest}, the model {classifier.vocabulary} embeddings"
             raise ModelRefused("wrong_tokenizer", problem, ANOTHER_MODEL)
-        cutter = WindowCutter.of(tokenizer, overlap=options.stride_tokens)
+        cutter = WindowCutter.of(tokenizer, overlap=options.overlap_tokens)
         if cutter.cut(_PLAIN, 1) != cutter.cut(_SPACED, 1):
             log.warning("prompt_guard_tokenizer_open_to_spacing", model=model.id, revision=model.revision)
         return cls(cutter, classifier, model, options)
@@ -107,8 +108,7 @@ def _load_tokenizer(path: Path) -> Any:
         # Not AutoTokenizer: it rebuilds the tokenizer and drops the file's normaliser, which resists spacing attacks.
         tokenizer = PreTrainedTokenizerFast.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
-        first_line = next(iter(str(error).splitlines()), type(error).__name__)
-        problem = f"no tokenizer can be loaded from {path} ({first_line})"
+        problem = f"no tokenizer can be loaded from {path} ({first_line(error)})"
         raise ModelRefused("not_loadable", problem, ANOTHER_MODEL) from error
     if tokenizer.pad_token_id is None:
         raise ModelRefused("no_padding_token", f"the tokenizer in {path} has no padding token", ANOTHER_MODEL)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Final
 
+from worker.contract.surrogates import with_whole_surrogates
+
 # Characters that are drawn as nothing (Unicode's Default_Ignorable_Code_Point), interlinear annotation marks, and
 # control characters that are not white space. Tag characters are missing on purpose: see _TAGS.
 _INVISIBLE: Final = re.compile(
@@ -32,7 +34,7 @@ def normalise(text: str) -> str:
     if text.isascii():
         return _INVISIBLE.sub("", text)
     if _SURROGATE.search(text):
-        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        text = with_whole_surrogates(text)
     if _TAG.search(text):
         text = text.translate(_TAGS)
     text = _INVISIBLE.sub("", text)

@@ -9,13 +9,11 @@ from worker.guards.prompt_guard.normalise import normalise
 
 WINDOW_TOKENS: Final = 512  # with the special tokens; the model accepts more without a word and is wrong then
 
-_SLICE_CHARS: Final = (
-    16_384  # tokenised at once: shorter texts are one slice, so their tokens are exactly the tokenizer's
-)
+# Tokenised at once: shorter texts are one slice, so their tokens are exactly the tokenizer's.
+_SLICE_CHARS: Final = 16_384
 _SEAM_CHARS: Final = 1024  # how far before a slice's end to look for a gap between words
-_MOST_CHARS_PER_WINDOW: Final = (
-    16 * WINDOW_TOKENS
-)  # text has 2 to 6 a token; more is padding, and not worth unbounded time
+# Text has 2 to 6 characters a token; more is padding, and not worth unbounded time.
+_MOST_CHARS_PER_WINDOW: Final = 16 * WINDOW_TOKENS
 # A gap between two words of two letters or more: spaced-out letters ("i g n o r e") stay in one slice.
 _GAP: Final = re.compile(r"(?<=\S\S)\s+(?=\S\S)")
 

@@ -46,7 +46,8 @@ class Status:
             "models": _models(now),
             "figures": self._figures(now),
             "guards": [_guard(name, self._history.span(FIGURE_SECONDS)) for name in now.by("guard_breaker_state")],
-            "outcomes": {**{label: now.value("verdicts", label) for label in LABELS}} | {"dead_letter": _letters(now)},
+            "outcomes": {label: now.value("verdicts", label) for label in LABELS}
+            | {"dead_letter": now.total("dead_letters")},
             "dead_letters": self._dead_letters(now),
             "lag": dict(sorted(now.by("consumer_lag").items(), key=lambda each: -each[1])[:_MOST_LISTED]),
             "policies": _policies(now, policies),
@@ -107,10 +108,6 @@ class Status:
             for key, name in CATEGORIES.items()
             if totals.get(key)
         ]
-
-
-def _letters(now: Reading) -> float:
-    return now.total("dead_letters")
 
 
 def _models(now: Reading) -> list[Document]:
