@@ -40,6 +40,8 @@ def configure_logs(fmt: Literal["auto", "json", "console"] = "auto", level: str 
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
+    if level.upper() != "DEBUG":
+        handler.addFilter(_tells_something)
     storms = LogStorms(lambda record: _write(handler, record))
     handler.addFilter(storms)
     atexit.register(storms.close)
@@ -50,6 +52,11 @@ def configure_logs(fmt: Literal["auto", "json", "console"] = "auto", level: str 
         logging.getLogger(name).setLevel(logging.WARNING)
     # torchao makes torch warn, in torch's own form, of what only torchao's authors can change.
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+
+
+def _tells_something(record: logging.LogRecord) -> bool:
+    """Not so what Faust's services tell of each step, under the names of our modules: `[^-Host]: Starting...`"""
+    return record.levelno > logging.INFO or not str(record.msg).startswith("[^")
 
 
 def _write(handler: logging.Handler, record: logging.LogRecord) -> None:

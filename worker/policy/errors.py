@@ -1,13 +1,17 @@
 """Policies that cannot be used."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Final
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 _MOST_IN_A_MESSAGE = 10
+_NAMES_COMPARED: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +47,20 @@ class PolicyError(Exception):
         return cls([PolicyFault(path, words)])
 
 
-def in_words(error: ValidationError, place: str) -> list[str]:
-    """A line for each fault that pydantic found, with its key below `place`."""
-    faults = error.errors(include_url=False, include_input=False)
-    steps = (".".join(filter(None, (place, *map(str, fault["loc"])))) for fault in faults)
-    return [f"{step}: {fault['msg'].removeprefix('Value error, ')}" for step, fault in zip(steps, faults, strict=True)]
+def in_words(error: ValidationError, place: str, known: Collection[str]) -> list[str]:
+    """A line for each fault that pydantic found, with its key below `place`. `known`: the keys that may be there, of
+    which a misspelt one was meant."""
+    return [_in_words(fault, place, known) for fault in error.errors(include_url=False, include_input=False)]
+
+
+def _in_words(fault: ErrorDetails, place: str, known: Collection[str]) -> str:
+    step = ".".join(filter(None, (place, *map(str, fault["loc"]))))
+    if fault["type"] == "extra_forbidden":
+        return f"{step}: there is no such key{near(str(fault['loc'][-1]), known)}"
+    return f"{step}: {fault['msg'].removeprefix('Value error, ')}"
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A hint at the known name that was meant, or nothing."""
+    found = difflib.get_close_matches(name, list(known)[:_NAMES_COMPARED], n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""

@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from worker.contract.chat_event import ChatEvent
 from worker.contract.errors import Stage, Unjudgeable
-from worker.policy.errors import PolicyError, PolicyFault, in_words
+from worker.policy.errors import PolicyError, PolicyFault, in_words, near
 from worker.policy.files import Texts, read_texts
 from worker.policy.policy import DEFAULT_POLICY, Policy
-from worker.policy.tables import MOST_HINTS, Table, Tables, near
+from worker.policy.tables import MOST_HINTS, Table, Tables
 from worker.settings import Settings
 
 
@@ -108,7 +108,7 @@ def _document(path: Path, content: bytes, faults: list[PolicyFault]) -> _Documen
     try:
         return _Document.model_validate(tomllib.loads(content.decode("utf-8-sig")))
     except ValidationError as error:
-        faults += [PolicyFault(path, each) for each in in_words(error, "")]
+        faults += [PolicyFault(path, each) for each in in_words(error, "", _Document.model_fields)]
     except (ValueError, RecursionError) as error:  # TOML's, UTF-8's, and that of an integer of 5,000 digits
         words = "too deeply nested" if isinstance(error, RecursionError) else str(error)
         faults.append(PolicyFault(path, f"cannot read the policies file: {words}"))

@@ -1,19 +1,19 @@
 """Tables: policies as a person writes them, with a base that they start from, and the policies that come of them."""
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from worker.policy.errors import PolicyFault, in_words
-from worker.policy.policy import DEFAULT_POLICY, Policy
+from worker.policy.category_rule import CategoryRule
+from worker.policy.errors import PolicyFault, in_words, near
+from worker.policy.policy import DEFAULT_POLICY, Policy, PolicyValues
 
 _MOST_BASES: Final = 16  # below one policy
 MOST_HINTS: Final = 10  # looking for what was meant takes a while
-_NAMES_COMPARED: Final = 1000
+_KEYS: Final = frozenset({*PolicyValues.model_fields, *CategoryRule.model_fields, "base"})
 
 Values = Mapping[str, Any]
 
@@ -78,19 +78,13 @@ class Tables:
         try:
             self.policies[name] = Policy(name=name, **values)
         except ValidationError as error:
-            self._refuse(name, *in_words(error, f"policies.{name}"))
+            self._refuse(name, *in_words(error, f"policies.{name}", _KEYS))
             return None
         return values
 
     def _refuse(self, name: str, *words: str) -> None:
         self._values[name] = None
         self.faults += [PolicyFault(self._tables[name].path, each) for each in words]
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """A hint at the known name that was meant, or nothing."""
-    found = difflib.get_close_matches(name, list(known)[:_NAMES_COMPARED], n=1)
-    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def _over(table: Values, below: Values) -> Values:
