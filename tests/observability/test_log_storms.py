@@ -103,6 +103,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """Standard error, for logs that are configured in the test; afterwards they are as before."""
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr("worker.observability.logs.atexit.register", lambda _: None)  # the stream is gone by then
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield stream
