@@ -1,10 +1,12 @@
 """Log storms: a few lines of each kind in a window, then how many there were. The test holds the clock."""
 
+import atexit
 import io
 import json
 import logging
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import mode
 import pytest
@@ -98,36 +100,43 @@ def test_a_thousand_kinds_are_kept_apart_and_no_more() -> None:
     assert len(rig.written) == 3003
 
 
-@pytest.fixture
+@contextmanager
 def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """Standard error, for logs that are configured in the test; afterwards they are as before."""
+    """Standard error, for logs that are configured in the block; afterwards they are as before."""
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setattr("worker.observability.logs.atexit.register", lambda _: None)  # the stream is gone by then
+    monkeypatch.setattr(atexit, "register", lambda _: None)  # the stream is gone by then
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    yield stream
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    try:
+        yield stream
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
-def test_the_workers_logs_have_it_and_values_do_not_make_a_line_another_kind(written: io.StringIO) -> None:
-    configure_logs("json")
-    for number in range(200):
-        structlog.get_logger("worker.guards.runner").warning("batch_halved", checks=number)
-        logging.getLogger("aiokafka.client").error("Unable connect to node with id %s", number)
-    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+def test_the_workers_logs_have_it_and_values_do_not_make_a_line_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    with written(monkeypatch) as stream:
+        configure_logs("json")
+        for number in range(200):
+            structlog.get_logger("worker.guards.runner").warning("batch_halved", checks=number)
+            logging.getLogger("aiokafka.client").error("Unable connect to node with id %s", number)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [line["event"] for line in lines[:2]] == ["batch_halved", "Unable connect to node with id 0"]
     assert len(lines) == 10
 
 
 @pytest.mark.parametrize(("level", "told"), [("info", ["it fell"]), ("debug", ["Starting...", "it fell"])])
 async def test_the_steps_of_fausts_services_are_told_to_whoever_debugs(
-    level: str, told: list[str], written: io.StringIO
+    level: str, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configure_logs("json", level)
-    service = mode.Service()
-    service.log.info("Starting...")
-    service.log.error("it fell")
-    events = [json.loads(line)["event"] for line in written.getvalue().splitlines()]
+    class Ours(mode.Service):  # type: ignore[misc]
+        """It logs under the name of its own module."""
+
+    with written(monkeypatch) as stream:
+        configure_logs("json", level)
+        service = Ours()
+        service.log.info("Starting...")
+        service.log.error("it fell")
+    events = [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
     assert [event.partition("]: ")[2] for event in events] == told
