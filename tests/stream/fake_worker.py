@@ -10,9 +10,11 @@ worker. FAKE_LOAD_SECONDS is the time that loading takes. With FAKE_CARD there i
 Variables that name a file, by which a test holds the worker for as long as the file is there: FAKE_BROKEN_WHILE makes
 every check of llama_guard fail, FAKE_WAIT_WHILE holds the preparation of texts with "WAIT-IN-PREPARATION", and with
 FAKE_WAIT_FROM all but the first so many preparations (so that a test has a middle whatever the machine's speed),
-FAKE_SCRAPE_WAITS_WHILE every scrape of the metrics, and FAKE_BLOCKED_WHILE the event loop, from SIGHUP on.
+FAKE_SCRAPE_WAITS_WHILE every scrape of the metrics, FAKE_JOIN_WAITS_WHILE the consumer when it has connected, and
+FAKE_BLOCKED_WHILE the event loop, from SIGHUP on.
 """
 
+import asyncio
 import itertools
 import os
 import signal
@@ -24,6 +26,7 @@ from pathlib import Path
 from types import FrameType, ModuleType, SimpleNamespace
 from typing import cast
 
+from aiokafka import AIOKafkaConsumer
 from prometheus_client import REGISTRY, Metric
 from prometheus_client.registry import Collector
 
@@ -34,6 +37,7 @@ from worker.guards.turns import turns_of
 from worker.observability.logs import configure_logs
 from worker.policy.policy import Policy
 from worker.settings import Settings, load_settings
+from worker.stream import source
 from worker.stream.app import create_app
 from worker.stream.host import host
 
@@ -112,6 +116,13 @@ class _SlowScrape(Collector):
         return []
 
 
+class _SlowJoin(AIOKafkaConsumer):  # type: ignore[misc]
+    async def start(self) -> None:
+        await super().start()
+        while _held("FAKE_JOIN_WAITS_WHILE"):  # noqa: ASYNC110  # another process holds it
+            await asyncio.sleep(0.01)
+
+
 def _card() -> SimpleNamespace:
     """As much of torch as the metrics of the device's memory ask for."""
     cuda = SimpleNamespace(
@@ -131,6 +142,7 @@ if __name__ == "__main__":
     if "FAKE_CARD" in os.environ:
         sys.modules["torch"] = cast("ModuleType", _card())
     REGISTRY.register(_SlowScrape())
+    source.AIOKafkaConsumer = _SlowJoin
     settings = load_settings()
     configure_logs(settings.log_format, settings.log_level)
     sys.exit(host(create_app(settings, _guards)))

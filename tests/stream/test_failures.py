@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stream.rig import Rig, chat_event, probe, until
+from tests.stream.rig import Gate, Rig, chat_event, probe, until
 from worker.exit_codes import ExitCode
 from worker.local.workers import WorkerProcess
 
@@ -79,6 +79,18 @@ async def test_a_stop_while_the_models_load_does_not_wait_for_them(rig: Rig) -> 
         assert (status, body["phase"]) == (503, "loading")
         worker.signal(signal.SIGTERM)
         assert await asyncio.to_thread(worker.wait, 120) == ExitCode.OK
+
+
+async def test_a_stop_while_it_joins_leaves_the_group_and_is_no_crash(rig: Rig) -> None:
+    gate = Gate(rig.folder / "joining")
+    with rig.worker(FAKE_JOIN_WAITS_WHILE=gate) as worker:
+        await until(lambda: _ready(worker, [])[1] == "joining")
+        worker.signal(signal.SIGTERM)
+        await until(lambda: _ready(worker, [])[1] == "draining")
+        gate.open()
+        assert await asyncio.to_thread(worker.wait) == ExitCode.OK
+        log = worker.log.read_text()
+        assert "crashed" not in log and "partitions assigned" not in log
 
 
 async def test_missing_topics_end_the_start_with_a_line_that_names_them_and_the_remedy(rig: Rig) -> None:

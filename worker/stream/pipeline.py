@@ -189,7 +189,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
     # -- intake -------------------------------------------------------------------------------------------------------
 
     async def _intake(self) -> None:
-        while not self.orderly_stop.asked:
+        while not (self.orderly_stop.asked or self.should_stop):  # it may have been stopped while it joined
             self.health.polled(self._in_flight.events)
             if room := self._in_flight.room:
                 self._take(await self._source.fetch(room))

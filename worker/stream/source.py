@@ -70,6 +70,7 @@ class Source:
         self._settings = settings
         self._next: dict[TopicPartition, int] = {}  # the offset after the last record handed over
         self._assignments = 0
+        self._starting = asyncio.Lock()
         self._search_until: float | None = None  # while an unreadable record is looked for
         heartbeat = min(3.0, settings.session_timeout_seconds / 5)
         # How long the group waits for us to give partitions back: to hear of it, to drain, to commit. aiokafka's
@@ -105,8 +106,9 @@ class Source:
             self._search_until = None
             on_assigned(partitions)
 
-        await self._consumer.start()
-        self._consumer.subscribe([self.topic], listener=_Listener(assigned, on_revoked, on_failure, self._place))
+        async with self._starting:
+            await self._consumer.start()
+            self._consumer.subscribe([self.topic], listener=_Listener(assigned, on_revoked, on_failure, self._place))
 
     async def fetch(self, most: int) -> Found:
         """Up to `most` records, in offset order a partition; none after 0.2 s without any.
@@ -221,5 +223,6 @@ class Source:
         return bool(self._consumer.partitions_for_topic(self.topic))
 
     async def stop(self) -> None:
-        """Leaves the group."""
-        await self._consumer.stop()
+        """Leaves the group, also where it is just being joined."""
+        async with self._starting:  # a consumer that is stopped in the midst of it would join nonetheless
+            await self._consumer.stop()
