@@ -1,6 +1,8 @@
 """The pages of the tree, read as GitHub reads them: their anchors, links and blocks, and what is said of a block."""
 
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -58,8 +60,12 @@ class Page:
 
 
 def all_pages(root: Path = ROOT) -> list[Page]:
-    """Every *.md of the tree, but for folders that are installed, built or hidden."""
-    paths = (path for path in sorted(root.rglob("*.md")) if not _skipped(path.relative_to(root)))
+    """Every *.md of the tree, but for folders that are installed, built or hidden; in a clone those that git keeps, as
+    whoever follows the pages there leaves reports behind."""
+    paths = [path for path in sorted(root.rglob("*.md")) if not _skipped(path.relative_to(root))]
+    if (root / ".git").exists() and shutil.which("git"):
+        kept = subprocess.run(["git", "ls-files", "*.md"], cwd=root, capture_output=True, text=True, check=True)
+        paths = [path for path in paths if str(path.relative_to(root)) in kept.stdout.splitlines()]
     return [read_page(path) for path in paths]
 
 

@@ -68,7 +68,11 @@ class Tables:
         if base in chain:
             return f"a circle, {' -> '.join([*chain[chain.index(base) :], base])}"
         if base not in self._tables:
-            hint = near(base, self._tables) if len(self.faults) < MOST_HINTS else ""
+            hint = (
+                near(base, [each for each in self._tables if each not in chain])
+                if len(self.faults) < MOST_HINTS
+                else ""
+            )
             return f"no policy is named {base!r}{hint}"
         return f"more than {_MOST_BASES} bases below {chain[0]!r}" if len(chain) > _MOST_BASES else None
 

@@ -3,6 +3,8 @@
 import os
 import threading
 
+import orjson
+
 from worker.exit_codes import ExitCode
 
 CRASH_SECONDS = 10.0  # for a crashed worker to end by itself
@@ -13,10 +15,17 @@ _timers: list[threading.Timer] = []
 
 def end_process_in(seconds: float, code: ExitCode) -> None:
     """Ends the process with this exit code after so many seconds, unless it has ended before."""
-    timer = threading.Timer(seconds, os._exit, (int(code),))
+    timer = threading.Timer(seconds, _end, (seconds, code))
     timer.daemon = True
     timer.start()
     _timers.append(timer)
+
+
+def _end(seconds: float, code: ExitCode) -> None:
+    words = f"ended by force after {seconds:g} s, exit code {int(code)}: what was in flight comes again from Kafka"
+    line = {"event": words, "logger": __name__, "level": "warning"}
+    os.write(2, orjson.dumps(line) + b"\n")  # not by the log, whose lock a thread that hangs may hold
+    os._exit(code)
 
 
 def not_needed() -> None:
