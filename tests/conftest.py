@@ -1,10 +1,12 @@
 """What all tests share: one real Kafka for the session, topics with names of their own, and the order of the tests."""
 
 import asyncio
+import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -38,6 +40,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _rank(item: pytest.Item) -> int:
     return max((rank for rank, name in enumerate(RANKS, start=1) if item.get_closest_marker(name)), default=0)
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a command in this process makes of its logs ends with the test, as its standard error does."""
+    monkeypatch.setattr("worker.observability.logs.atexit", SimpleNamespace(register=lambda _: None))
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -101,6 +102,33 @@ def test_a_scrape_is_whole_while_series_are_added(fast_switching: None) -> None:
     writer.join()
     assert sizes == sorted(sizes) and sizes
     assert registry.get_sample_value("b_count", {"x": "7"}) == 40
+
+
+@pytest.mark.parametrize("kind", [LightCounter, LightHistogram])
+def test_no_other_thread_adds_a_series_while_they_are_listed(kind: type[LightCounter] | type[LightHistogram]) -> None:
+    """Python lets one in where a garbage collection runs somebody's code in the middle of the list."""
+    registry = CollectorRegistry()
+    family = kind("a", "A.", ["x"], registry=registry, **({"buckets": BOUNDS} if kind is LightHistogram else {}))
+    writer = threading.Thread(target=family.labels, args=("one more",))
+
+    class Interrupted(dict[tuple[str, ...], Any]):
+        def items(self) -> Any:
+            for number, item in enumerate(super().items()):
+                if number == 50 and writer.ident is None:
+                    writer.start()
+                    writer.join(0.1)  # it comes through at once, or it waits for the list's end
+                yield item
+
+    family._series = Interrupted()
+    for number in range(100):
+        family.labels(str(number))
+
+    def listed() -> int:
+        return len({sample.labels["x"] for each in family.collect() for sample in each.samples})
+
+    assert listed() == 100
+    writer.join()
+    assert listed() == 101
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Log storms: a few lines of each kind in a window, then how many there were. The test holds the clock."""
 
-import atexit
 import io
 import json
 import logging
@@ -105,7 +104,6 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """Standard error, for logs that are configured in the block; afterwards they are as before."""
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setattr(atexit, "register", lambda _: None)  # the stream is gone by then
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:

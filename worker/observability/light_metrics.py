@@ -2,9 +2,11 @@
 
 prometheus_client's own take a lock and half a microsecond or more a write, ten of them an event: more than a tenth of
 what the stream does for an event at all. These are plain attributes. Each child has one thread that writes it; scrapes
-come on another one and only read.
+come on another one and only read. Series are added and listed under a lock: while a dictionary is listed a garbage
+collection may begin, run somebody's Python code, and let the other thread in.
 """
 
+import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 
@@ -34,15 +36,20 @@ class LightCounter(Collector):
     ) -> None:
         self.name, self.documentation, self.labelnames = name, documentation, tuple(labelnames)
         self._series: dict[tuple[str, ...], Count] = {}
+        self._listing = threading.RLock()
         registry.register(self)
 
     def labels(self, *values: str) -> Count:
         """The series of these label values."""
-        return self._series.get(values) or self._series.setdefault(values, Count())
+        if (count := self._series.get(values)) is None:
+            with self._listing:
+                count = self._series.setdefault(values, Count())
+        return count
 
     def remove(self, *values: str) -> None:
         """Forgets the series of these label values, if there is one."""
-        self._series.pop(values, None)
+        with self._listing:
+            self._series.pop(values, None)
 
     def describe(self) -> Iterable[Metric]:
         """The family without its series."""
@@ -51,7 +58,9 @@ class LightCounter(Collector):
     def collect(self) -> Iterable[Metric]:
         """The family as it is now."""
         family = CounterMetricFamily(self.name, self.documentation, labels=self.labelnames)
-        for values, count in list(self._series.items()):
+        with self._listing:
+            listed = list(self._series.items())
+        for values, count in listed:
             family.add_metric(values, count.value)
         return [family]
 
@@ -115,11 +124,15 @@ class LightHistogram(Collector):
         self.name, self.documentation, self.labelnames = name, documentation, tuple(labelnames)
         self.bounds = tuple(float(bound) for bound in buckets)
         self._series: dict[tuple[str, ...], Distribution] = {}
+        self._listing = threading.RLock()
         registry.register(self)
 
     def labels(self, *values: str) -> Distribution:
         """The series of these label values."""
-        return self._series.setdefault(values, Distribution(self.bounds))
+        if (series := self._series.get(values)) is None:
+            with self._listing:
+                series = self._series.setdefault(values, Distribution(self.bounds))
+        return series
 
     def describe(self) -> Iterable[Metric]:
         """The family without its series."""
@@ -128,7 +141,9 @@ class LightHistogram(Collector):
     def collect(self) -> Iterable[Metric]:
         """The family as it is now."""
         family = HistogramMetricFamily(self.name, self.documentation, labels=self.labelnames)
-        for values, series in list(self._series.items()):
+        with self._listing:
+            listed = list(self._series.items())
+        for values, series in listed:
             total, buckets = 0, []
             for bound, count in zip((*map(str, self.bounds), "+Inf"), list(series.counts), strict=True):
                 total += count
