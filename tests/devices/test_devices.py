@@ -5,6 +5,7 @@ import itertools
 import os
 import signal
 import socket
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,6 +81,20 @@ async def test_one_that_waits_for_its_next_start_is_stopped_at_once(tmp_path: Pa
             await asyncio.sleep(0.02)
     worker.stop()
     assert await asyncio.wait_for(life, 60) == ExitCode.OK
+
+
+async def test_one_that_has_just_been_killed_is_not_taken_for_one_that_hangs(tmp_path: Path) -> None:
+    worker = DeviceWorker(0, CPU, script(tmp_path, {}), {}, first_wait=1000.0)
+    assert not worker.alive
+    life = asyncio.create_task(worker.run())
+    await started(tmp_path, "only")
+    assert worker.alive and worker.pid is not None
+    os.kill(worker.pid, signal.SIGKILL)
+    while worker.alive:
+        time.sleep(0.01)  # noqa: ASYNC251  # the event loop is to stand still
+    assert worker.port, "nobody has seen to it yet"
+    worker.stop()
+    await asyncio.wait_for(life, 60)
 
 
 @pytest.mark.parametrize("code", [ExitCode.CONFIG, ExitCode.DEAD_LETTERS, ExitCode.GUARD_DOWN])

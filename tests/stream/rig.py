@@ -176,6 +176,13 @@ class Outcomes:
             while any([await self.consumer.position(each) < end for each, end in ends.items()]):
                 await self.read()
 
+    async def read_what_a_killed_one_left(self) -> None:
+        """Reads until the output topics are still: the broker takes what was in a killed worker's sockets later."""
+        ends = None
+        while ends != (ends := await self.consumer.end_offsets(self.consumer.assignment())):  # noqa: ASYNC110  # remote
+            await asyncio.sleep(2)
+        await self.read_to_end()
+
     async def until(self, condition: Callable[["Outcomes"], bool], seconds: float = 120) -> None:
         """Reads until the condition holds. Raises TimeoutError."""
         try:

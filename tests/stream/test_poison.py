@@ -92,7 +92,7 @@ async def test_an_operators_kills_condemn_nothing(rig: Rig, gate: Gate) -> None:
     ids = await rig.send((b"key", chat_event(f"hello {n}")) for n in range(400))
     async with rig.outcomes() as outcomes:
         for kill in range(1, 6):
-            await outcomes.read_to_end()  # what the killed one published last is not the next one's
+            await outcomes.read_what_a_killed_one_left()  # that is not the next one's
             answered = len(outcomes.ids)
             with rig.worker("worker", **(first if kill == 1 else later)) as worker:
                 await outcomes.until(lambda seen, before=answered: len(seen.ids) >= before + 10)
@@ -158,7 +158,7 @@ async def test_partitions_move_while_suspects_are_judged_alone(rig: Rig, gate: G
             await outcomes.until(lambda seen: len(seen.ids) >= 20)
             worker.signal(signal.SIGKILL)
             worker.wait()
-        await outcomes.read_to_end()
+        await outcomes.read_what_a_killed_one_left()
         before = outcomes.ids.copy()
         # So many suspects take it a minute alone: the third one starts meanwhile.
         with rig.worker("second", **{**slow, "FAKE_DELAY": "0.3"}) as second:

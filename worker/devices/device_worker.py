@@ -80,6 +80,18 @@ class DeviceWorker:
         """Its process id; None while it does not run."""
         return self._process.pid if self._process is not None else None
 
+    @property
+    def alive(self) -> bool:
+        """Whether its process is there; one that has just ended need not have been seen to yet."""
+        if self._process is None or self._process.returncode is not None:
+            return False
+        if not hasattr(os, "waitid"):  # macOS: it is seen to soon
+            return True
+        try:
+            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except ChildProcessError:
+            return False
+
     async def run(self) -> int:
         """Starts it, and again whenever it ends; its last exit code."""
         wait = self._first_wait

@@ -77,7 +77,7 @@ class DevicesWeb:
         answer = await self._get(worker, path)
         if answer is not None:
             return {**about, **orjson.loads(answer[1])}
-        if worker.port and (worker.answered or time.monotonic() - worker.began > _LONGEST_START):
+        if worker.alive and (worker.answered or time.monotonic() - worker.began > _LONGEST_START):
             return {**about, "ok": False, "phase": "failed", "why": "it does not answer"}
         return {**about, "ok": on_its_way, "phase": "starting", "why": "it is being started"}
 
