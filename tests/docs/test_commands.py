@@ -162,7 +162,7 @@ def test_metrics_exist(page: Page) -> None:
         ("moderation-worker --help && moderation-worker nonsense", "No such command 'nonsense'"),
         ("for x in a b; do moderation-worker topics create --copies 3; done", "No such option: --copies"),
         ("cat x | moderation-worker plan --rate many", "Invalid value for '--rate'"),
-        ("moderation-worker dead-letters show 1", "Missing argument"),
+        ("moderation-worker dead-letters show", "Missing argument"),
         ("cat > x <<'EOF'\nmoderation-worker nonsense\nEOF", None),
         ("make demo DEMO=--keep", None),
         ("make dinner", "no target dinner"),

@@ -53,7 +53,9 @@ def test_thresholds_that_are_not_kept_are_told() -> None:
     tally.answered(one, "safe", 0.3)
     tally.answered(one, "safe", 0.4)
     report = tally.report(1)
-    assert report.failures(Thresholds()) == ["1 lost, more than 0"]
+    assert report.failures(Thresholds()) == [
+        "1 without an outcome, more than 0: lost, or waiting still? (--wait, --rate)"
+    ]
     assert report.failures(Thresholds(max_lost=None)) == []
     told = report.failures(Thresholds(max_lost=1, max_duplicated=0, max_p99_ms=250))
     assert told == ["1 duplicated, more than 0", "p99 is 300 ms, more than 250"]

@@ -103,6 +103,7 @@ async def test_listed_filtered_and_shown_without_content(desk: Desk) -> None:
     shown = await desk.command("show", "0", "1")
     assert shown.returncode == 0 and "invalid_event: no JSON" in shown.stdout and "b/1/5" in shown.stdout
     assert "secret" not in shown.stdout
+    assert (await desk.command("show", "0/1")).stdout == shown.stdout, "as the list has it"
     assert '"secret": 1' in (await desk.command("show", "0", "1", "--content")).stdout
     for place in (["0", "2000"], ["99", "0"]):
         missing = await desk.command("show", *place)

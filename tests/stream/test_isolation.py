@@ -114,6 +114,20 @@ async def test_a_waiting_suspect_is_named_alone_when_its_turn_comes(life: Life) 
     assert begun == [{5}, {6}, {7}]
 
 
+async def test_the_log_says_how_many_suspects_are_left_now_and_then_and_at_their_end(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("worker.stream.isolation.time.monotonic", lambda: clock[0])
+    life.take(*range(5))
+    with capture_logs() as logs:
+        life = life.killed()
+        for case in life.take(*range(5)):
+            clock[0] += 6
+            life.isolation.leave(case, answered=True)
+    assert [line["records_left"] for line in logs if "records_left" in line] == [3, 1, 0]
+
+
 async def test_the_third_kill_condemns_and_the_log_names_the_place_and_no_content(life: Life) -> None:
     life.take(1, 2)
     for _ in range(2):

@@ -93,7 +93,7 @@ def calibrate(
         run = judged(settings, _probing(base), labelled, surveyed(labelled), results)
         found = Results(run.header, run.rows)
     calibrations = _calibrations(found, base, target, held_out, seed, per_category=per_category)
-    _print(calibrations, target, stand_in=found.header.stand_in)
+    _print(calibrations, target, stand_in=found.header.stand_in, small_data=small_data)
     written = [each for each in calibrations if each.now is not None and (each.usable or small_data)]
     if not written:
         typer.echo(f"no threshold can be vouched for: {output} is not written", err=True)
@@ -152,7 +152,7 @@ def _calibrations(
     return list(calibrator.categories(rows) if per_category else calibrator.whole(rows))
 
 
-def _print(calibrations: "list[Calibration]", target: "Target", *, stand_in: bool) -> None:
+def _print(calibrations: "list[Calibration]", target: "Target", *, stand_in: bool, small_data: bool) -> None:
     from worker.evaluation.report import STAND_IN_WARNING
 
     console = Console(width=None if Console().is_terminal else 140)
@@ -161,9 +161,10 @@ def _print(calibrations: "list[Calibration]", target: "Target", *, stand_in: boo
     console.print(f"Target: {target}, measured on examples held out", markup=False, highlight=False)
     table = Table("", "threshold", "false positive rate", "recall", "chosen on", "held out")
     for each in calibrations:
+        word = "calibrated" if each.usable or small_data else "not written"
         counts = (str(each.calibrated_on), str(each.held_out))
         table.add_row(each.title, *_cells(each.before, "as it was"), "", "")
-        table.add_row("", *(_cells(each.now, "calibrated") if each.now else ("none", "", "")), *counts)
+        table.add_row("", *(_cells(each.now, word) if each.now else ("none", "", "")), *counts)
     console.print(table)
     for each in calibrations:
         if reason := each.unreachable or each.too_small:

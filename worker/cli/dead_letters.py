@@ -1,6 +1,7 @@
 """`moderation-worker dead-letters`: look at the dead letters, and send them back."""
 
 import asyncio
+import re
 import signal
 from collections.abc import Coroutine
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 dead_letters_app = typer.Typer(help="Look at the dead letters, and send them back.", no_args_is_help=True)
 
 _T = TypeVar("_T")
+
+_PLACE = re.compile("[0-9]{1,9}/[0-9]{1,18}")
 
 
 def _moment(words: str) -> datetime:
@@ -86,8 +89,8 @@ async def _list(settings: "Settings", selection: "Selection", limit: int | None,
 @dead_letters_app.command()
 def show(
     context: typer.Context,
-    partition: Annotated[int, typer.Argument(min=0, help="Of the dead-letter topic.")],
-    offset: Annotated[int, typer.Argument(min=0, help="In this partition.")],
+    partition: Annotated[str, typer.Argument(help="Of the dead-letter topic; or both, as `list` has them: 3/812.")],
+    offset: Annotated[str, typer.Argument(help="In this partition.", show_default=False)] = "",
     content: Annotated[bool, typer.Option("--content", help="Also key and value, which hold message content.")] = False,
 ) -> None:
     """Show one dead letter: cause, source and headers; key and value only as sizes without --content.
@@ -99,10 +102,14 @@ def show(
     from worker.stream.dead_letter_lines import described
     from worker.stream.topic_reader import record_at
 
+    place = f"{partition}/{offset}".removesuffix("/")
+    if not _PLACE.fullmatch(place):
+        raise typer.BadParameter(f"{place!r} is no partition and offset, such as 3 812 or 3/812")
     settings = settings_of(context)
-    record = _told(settings, record_at(settings, TopicPartition(settings.dead_letter_topic, partition), offset))
+    number, at = map(int, place.split("/"))
+    record = _told(settings, record_at(settings, TopicPartition(settings.dead_letter_topic, number), at))
     if record is None:
-        typer.echo(f"no record at {partition}/{offset} of {settings.dead_letter_topic}", err=True)
+        typer.echo(f"no record at {place} of {settings.dead_letter_topic}", err=True)
         raise typer.Exit(ExitCode.FAILED)
     typer.echo("\n".join(described(record, content=content)))
 

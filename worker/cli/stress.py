@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import itertools
 import signal
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,13 +16,15 @@ from worker.exit_codes import ExitCode
 if TYPE_CHECKING:
     from worker.local.stress_tally import StressReport, StressTally
 
+_LINE_EVERY = 20  # looks, two a second, where the view cannot be live
+
 
 def stress(
     context: typer.Context,
     rate: Annotated[float, typer.Option(min=0.1, help="Events a second.")] = 100.0,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long to send.")] = 30.0,
     keys: Annotated[int, typer.Option(min=1, help="Conversations that the events belong to.")] = 500,
-    max_lost: Annotated[int, typer.Option(min=0, help="Fail where more events have no outcome.")] = 0,
+    max_lost: Annotated[int, typer.Option(min=0, help="Fail where more events have no outcome in the end.")] = 0,
     max_duplicated: Annotated[int | None, typer.Option(min=0, help="Fail where more outcomes came twice.")] = None,
     max_p99_ms: Annotated[float | None, typer.Option(min=0, help="Fail where the 99th percentile is longer.")] = None,
     late_ms: Annotated[float, typer.Option(min=0, help="What counts as late.")] = 1000.0,
@@ -44,8 +47,16 @@ def stress(
     run = Stress(settings_of(context), StressOptions(rate, seconds, keys, wait, late_ms / 1000, seed))
     console = Console(stderr=True)
 
+    shown = itertools.count(1)
+
+    def show() -> None:
+        if console.is_terminal:
+            status.update(_line(run.tally))
+        elif next(shown) % _LINE_EVERY == 0:
+            typer.echo(_line(run.tally), err=True)
+
     async def main() -> "StressReport":
-        task = asyncio.create_task(run.run(lambda: status.update(_line(run.tally))))
+        task = asyncio.create_task(run.run(show))
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         return await task
@@ -82,5 +93,6 @@ def _words(report: "StressReport") -> str:
     )
     return (
         f"{report.sent:,} sent in {report.seconds:.1f} s, {report.answered:,} answered: {outcomes}. {report.lost} "
-        f"lost, {report.duplicated} duplicated, {report.late} late, {report.refused} refused by the broker. {latencies}"
+        f"without an outcome, {report.duplicated} duplicated, {report.late} late, {report.refused} refused by the "
+        f"broker. {latencies}"
     )

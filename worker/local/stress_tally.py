@@ -41,7 +41,7 @@ class StressReport:
     sent: int
     refused: int  # by the broker, so never sent
     answered: int
-    lost: int  # sent, and without an outcome at the end of the run
+    lost: int  # sent, and without an outcome at the end of the run: where the worker is behind, it may come yet
     duplicated: int  # outcomes beyond the first of an event
     late: int  # answered after the time that counts as late
     seconds: float
@@ -58,12 +58,10 @@ class StressReport:
         told = []
         if self.answered == 0:
             told.append("nothing was answered: is a worker running on these topics?")
-        for name, found, most in (
-            ("lost", self.lost, thresholds.max_lost),
-            ("duplicated", self.duplicated, thresholds.max_duplicated),
-        ):
-            if most is not None and found > most:
-                told.append(f"{found} {name}, more than {most}")
+        if (most := thresholds.max_lost) is not None and self.lost > most:
+            told.append(f"{self.lost} without an outcome, more than {most}: lost, or waiting still? (--wait, --rate)")
+        if (most := thresholds.max_duplicated) is not None and self.duplicated > most:
+            told.append(f"{self.duplicated} duplicated, more than {most}")
         if thresholds.max_p99_ms is not None and self.p99_ms is not None and self.p99_ms > thresholds.max_p99_ms:
             told.append(f"p99 is {self.p99_ms:.0f} ms, more than {thresholds.max_p99_ms:g}")
         return told

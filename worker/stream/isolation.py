@@ -3,6 +3,7 @@ its third kill. The rules are those of suspects.py."""
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
@@ -19,6 +20,8 @@ from worker.stream.suspects import Case, Name, Suspects, Trace, kills_after, wor
 
 log = structlog.get_logger(__name__)
 
+_TELL_SECONDS = 10.0  # between two lines about how many suspects are left
+
 
 class Isolation:
     """Names records in the journal while they are judged, and lets suspects in alone. Belongs to one event loop."""
@@ -34,6 +37,7 @@ class Isolation:
         self._suspects = Suspects(worst(kills, most_suspects))
         self._after_a_kill = bool(kills)
         self._slots = {name: journal.add(name, kills, False) for name, kills in self._suspects.kills.items()}
+        self._tell_again = time.monotonic() + _TELL_SECONDS
         self._begin: dict[Case, Callable[[], None]] = {}  # of those that wait
         journal.write()
         metrics.SUSPECTS.set(len(self._slots))
@@ -144,6 +148,9 @@ class Isolation:
     def _forget(self, name: Name) -> None:
         self._journal.remove(self._slots.pop(name, NO_SLOT))
         metrics.SUSPECTS.set(len(self._slots))
+        if (now := time.monotonic()) >= self._tell_again or not self._slots:
+            self._tell_again = now + _TELL_SECONDS
+            log.info("what was in flight when the worker was killed", records_left=len(self._slots))
 
     def _place(self, name: Name) -> dict[str, object]:
         return {"topic": self._topic, "partition": name.partition, "offset": name.offset}

@@ -69,6 +69,13 @@ async def start(settings: Settings, load: LoadGuards, stop_without: Callable[[st
     sys.setswitchinterval(_SWITCH_SECONDS)
     on_guard_down = stop_without if settings.guard_breaker_action == "stop" else None
     moderator = Moderator(guards, ModeratorOptions.of(settings), on_guard_down=on_guard_down)
+    log.info(
+        "joining the group",
+        bootstrap_servers=settings.bootstrap_servers,
+        topic=settings.input_topic,
+        group=settings.group,
+        policies_file=settings.policies_file and str(settings.policies_file),
+    )
     # The journal last: a kill while the models load is no record's fault.
     return Started(moderator, policies, Source(settings), publisher, Isolation.of(settings))
 
