@@ -9,10 +9,49 @@ collection may begin, run somebody's Python code, and let the other thread in.
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, TypeVar
 
 from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
+
+S = TypeVar("S")
+
+
+class _Labelled(Collector, Generic[S]):
+    """A metric with labels; look the series of its labels up once."""
+
+    def __init__(
+        self,
+        name: str,
+        documentation: str,
+        labelnames: Sequence[str],
+        new: Callable[[], S],
+        registry: CollectorRegistry,
+    ) -> None:
+        """`new` makes a series."""
+        self.name, self.documentation, self.labelnames = name, documentation, tuple(labelnames)
+        self._new = new
+        self._series: dict[tuple[str, ...], S] = {}
+        self._listing = threading.RLock()
+        registry.register(self)
+
+    def labels(self, *values: str) -> S:
+        """The series of these label values."""
+        if (series := self._series.get(values)) is None:
+            with self._listing:
+                series = self._series.setdefault(values, self._new())
+        return series
+
+    def remove(self, *values: str) -> None:
+        """Forgets the series of these label values, if there is one."""
+        with self._listing:
+            self._series.pop(values, None)
+
+    def _listed(self) -> list[tuple[tuple[str, ...], S]]:
+        """All series by their label values."""
+        with self._listing:
+            return list(self._series.items())
 
 
 class Count:
@@ -28,28 +67,13 @@ class Count:
         self.value += amount
 
 
-class LightCounter(Collector):
-    """A counter; look the series of its labels up once."""
+class LightCounter(_Labelled[Count]):
+    """A counter."""
 
     def __init__(
         self, name: str, documentation: str, labelnames: Sequence[str], registry: CollectorRegistry = REGISTRY
     ) -> None:
-        self.name, self.documentation, self.labelnames = name, documentation, tuple(labelnames)
-        self._series: dict[tuple[str, ...], Count] = {}
-        self._listing = threading.RLock()
-        registry.register(self)
-
-    def labels(self, *values: str) -> Count:
-        """The series of these label values."""
-        if (count := self._series.get(values)) is None:
-            with self._listing:
-                count = self._series.setdefault(values, Count())
-        return count
-
-    def remove(self, *values: str) -> None:
-        """Forgets the series of these label values, if there is one."""
-        with self._listing:
-            self._series.pop(values, None)
+        super().__init__(name, documentation, labelnames, Count, registry)
 
     def describe(self) -> Iterable[Metric]:
         """The family without its series."""
@@ -58,9 +82,7 @@ class LightCounter(Collector):
     def collect(self) -> Iterable[Metric]:
         """The family as it is now."""
         family = CounterMetricFamily(self.name, self.documentation, labels=self.labelnames)
-        with self._listing:
-            listed = list(self._series.items())
-        for values, count in listed:
+        for values, count in self._listed():
             family.add_metric(values, count.value)
         return [family]
 
@@ -109,8 +131,8 @@ class Distribution:
         self.sum += value
 
 
-class LightHistogram(Collector):
-    """A histogram; look the series of its labels up once."""
+class LightHistogram(_Labelled[Distribution]):
+    """A histogram."""
 
     def __init__(
         self,
@@ -121,18 +143,8 @@ class LightHistogram(Collector):
         registry: CollectorRegistry = REGISTRY,
     ) -> None:
         """`buckets`: upper bounds, rising, each of them part of its bucket; what is above the last one is counted."""
-        self.name, self.documentation, self.labelnames = name, documentation, tuple(labelnames)
         self.bounds = tuple(float(bound) for bound in buckets)
-        self._series: dict[tuple[str, ...], Distribution] = {}
-        self._listing = threading.RLock()
-        registry.register(self)
-
-    def labels(self, *values: str) -> Distribution:
-        """The series of these label values."""
-        if (series := self._series.get(values)) is None:
-            with self._listing:
-                series = self._series.setdefault(values, Distribution(self.bounds))
-        return series
+        super().__init__(name, documentation, labelnames, lambda: Distribution(self.bounds), registry)
 
     def describe(self) -> Iterable[Metric]:
         """The family without its series."""
@@ -141,9 +153,7 @@ class LightHistogram(Collector):
     def collect(self) -> Iterable[Metric]:
         """The family as it is now."""
         family = HistogramMetricFamily(self.name, self.documentation, labels=self.labelnames)
-        with self._listing:
-            listed = list(self._series.items())
-        for values, series in listed:
+        for values, series in self._listed():
             total, buckets = 0, []
             for bound, count in zip((*map(str, self.bounds), "+Inf"), list(series.counts), strict=True):
                 total += count
