@@ -244,7 +244,7 @@ async def test_a_batch_that_hangs_on_the_device_fails_its_events() -> None:
 
 
 async def test_a_batch_that_comes_back_in_time_is_not_watched_any_more() -> None:
-    lane = Lane(budget=100, max_wait=0, timeout=1)
+    lane = Lane(budget=100, max_wait=0, timeout=3)
     quick = await lane.judge((10, 0.1))
     await lane.device.land()
     slow = await lane.judge((10, 0.2))
