@@ -194,8 +194,10 @@ def test_data_too_small_for_the_claim_writes_nothing(invoke: Invoke) -> None:
     result = invoke("calibrate", "data.jsonl", "--target-fpr", "0.01", "-o", "new.toml")
     assert result.exit_code == ExitCode.FAILED and not Path("new.toml").exists()
     assert "753 are needed, so about 1506 safe examples in all" in result.stdout
+    assert "not written" in result.stdout and "calibrated" not in result.stdout
     result = invoke("calibrate", "calibration", "--target-fpr", "0.01", "-o", "new.toml", "--small-data")
     assert result.exit_code == 0 and "TOO FEW to vouch for it" in Path("new.toml").read_text()
+    assert "calibrated" in result.stdout and "not written" not in result.stdout
 
 
 def test_a_run_under_other_exclusions_is_refused(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
