@@ -96,9 +96,13 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Device busy",
-            "1 is a device that never waits: then only more devices, or less work, help.",
+            "1 is a device that never waits: then only more devices, or less work, help. One that waits for CPU has a "
+            "batch at hand: give the pod more cores.",
             "percentunit",
-            {"{{instance}}": _rate("moderation_device_busy_seconds_total", "instance")},
+            {
+                "{{instance}}": _rate("moderation_device_busy_seconds_total", "instance"),
+                "{{instance}} waits for CPU": _rate("moderation_device_handover_seconds_total", "instance"),
+            },
         ),
         Panel(
             "Padding and filling of batches",

@@ -13,6 +13,8 @@ from tests.fakes import FakeGuard
 from worker.guards.guard import Check, Fault, Finding
 from worker.guards.runner import DeviceLost, DeviceThread, Judged, judge_all
 
+HANDOVER = "moderation_device_handover_seconds_total"
+
 
 class OutOfMemoryError(RuntimeError):
     """Named like torch's."""
@@ -215,6 +217,34 @@ def test_who_is_in_a_batch_is_asked_when_the_device_is_free() -> None:
     assert len(next_one.result(60).findings) == 2
     device.close()
     assert guard.batches == [["a"], ["b", "c"]]
+
+
+def test_a_device_that_stands_still_with_a_batch_at_hand_is_counted() -> None:
+    now, before = 0.0, REGISTRY.get_sample_value(HANDOVER) or 0.0
+    both_queued = threading.Event()
+
+    def passes(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    def board() -> list[Check]:
+        both_queued.wait(60)
+        passes(3)  # the thread waits for Python's lock
+        return checks("a")
+
+    def score_of(_text: str) -> float:
+        passes(10)  # on the device: the next batch waits, but the device does not
+        return 0.5
+
+    device = DeviceThread(clock=lambda: now)
+    futures = [device.submit(FakeGuard(score_of=score_of), board) for _ in range(2)]
+    both_queued.set()
+    for future in futures:
+        future.result(60)
+    passes(100)  # nothing to do: that is no standing still
+    device.submit(FakeGuard(score_of=score_of), board).result(60)
+    device.close()
+    assert (REGISTRY.get_sample_value(HANDOVER) or 0.0) - before == 9
 
 
 def test_the_device_thread_passes_a_lost_device_on() -> None:

@@ -73,6 +73,11 @@ def test_an_event_alone_waits_for_company_and_then_for_its_batch() -> None:
     assert found.batch_events == pytest.approx(1, abs=0.01)
 
 
+def test_each_batch_waits_until_its_thread_has_a_core() -> None:
+    worker = Worker([lane(), lane(lambda _batch: 0.0)], 0.005, lambda _rng: 0.0, handover=0.003)
+    assert judged(worker, 1.0) == [pytest.approx(1.0 + 0.005 + BATCH + CHECK + 2 * 0.003)]
+
+
 def test_under_load_batches_grow_and_all_is_judged() -> None:
     quiet, busy = run(50), run(300)
     assert busy.batch_events > 2 * quiet.batch_events

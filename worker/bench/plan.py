@@ -1,4 +1,6 @@
-"""The planner against the worker: the same load through both, on a device that takes a known time.
+"""The planner against the worker: the same load through both, on a device that takes a known time and what the machine
+adds to it: a thread that slept, or wants the next batch, has to wait for a core. That is measured in the same turns,
+as `bench guards` measures a card, because all queues grow with it.
 
 What the stream takes by itself is measured with guards that cost nothing, in turns with the run that is compared, so
 that both see the same machine. It comes into the simulation in two ways: replayed, event by event as that run had them,
@@ -11,14 +13,19 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
+from typing import Final
 
+from worker.bench.device_cost import DeviceCost
 from worker.bench.free_guard import COSTLY_BATCH_SECONDS, COSTLY_CHECK_SECONDS, FREE_CHECK_TOKENS
-from worker.bench.stream import new_settings, side
+from worker.bench.stream import new_settings
 from worker.local import stress_tally
 from worker.local.kafka import local_kafka
 from worker.local.percentile import percentile
 from worker.local.stress import Stress, StressOptions
+from worker.local.workers import WorkerProcess
 from worker.planning.cost import Message
 from worker.planning.simulation import Lane, Load, Passage, Worker, replay, simulate
 from worker.planning.stream_time import measured
@@ -26,6 +33,7 @@ from worker.settings import Settings
 
 TURN_SECONDS = 15.0
 _WARM_RATE, _WARM_SECONDS = 50.0, 5.0
+_CHECK_SECONDS: Final = {"llama_guard": COSTLY_CHECK_SECONDS, "prompt_guard": 0.0}
 
 Turn = Sequence[stress_tally.Passage]
 
@@ -38,6 +46,7 @@ class Compared:
     load_average: float  # of the machine, the mean over the turns
     stream_p50_ms: float
     stream_p99_ms: float
+    device: DeviceCost  # as measured
     measured_per_second: float
     simulated_per_second: float
     measured_p99_ms: list[float]
@@ -64,6 +73,8 @@ class Compared:
         return (
             f"{self.rate:g} events/s, {turns} turns of {TURN_SECONDS:g} s, load average {self.load_average:.1f}; "
             f"the stream alone: p50 {self.stream_p50_ms:.0f} ms, p99 {self.stream_p99_ms:.0f} ms\n"
+            f"  a batch started in {self.device.batch['llama_guard'] * 1000:.1f} ms instead of "
+            f"{COSTLY_BATCH_SECONDS * 1000:.0f}, and {self.device.handover * 1000:.1f} ms after the one before it\n"
             f"  throughput: {self.simulated_per_second:.0f} simulated, {self.measured_per_second:.0f} measured "
             f"({self.throughput_ratio:.2f})\n"
             f"  p99, median of the turns (lowest, highest): measured {_spread(self.measured_p99_ms)}; "
@@ -84,11 +95,23 @@ class _Side:
     """What was measured of one worker."""
 
     settings: Settings
+    process: WorkerProcess
     turns: list[Turn] = field(default_factory=list)
+    device: list[DeviceCost] = field(default_factory=list)  # in each turn
 
-    async def turn(self, rate: float, seconds: float, seed: int) -> Turn:
+    async def warm(self) -> None:
+        """Until it runs, and is warm."""
+        await self._passages(_WARM_RATE, _WARM_SECONDS, 0)
+
+    async def turn(self, rate: float, seed: int) -> None:
+        before = self.process.metrics()
+        self.turns.append(await self._passages(rate, TURN_SECONDS, seed))
+        self.device.append(DeviceCost.between(before, self.process.metrics(), _CHECK_SECONDS))
+
+    async def _passages(self, rate: float, seconds: float, seed: int) -> Turn:
         run = Stress(self.settings, StressOptions(rate, seconds, seed=seed, at_random=True))
         await run.run()
+        self.process.check()
         return run.tally.passages
 
 
@@ -98,29 +121,33 @@ async def _measure(bootstrap: str, rate: float, turns: int) -> Compared:
     free_settings = {**await new_settings(bootstrap), **common, "batch_wait_ms": "0"}
     costly_settings = {**await new_settings(bootstrap), **common}
     loads = []
-    with ExitStack() as processes:
+    with ExitStack() as opened:
+        logs = Path(opened.enter_context(TemporaryDirectory(prefix="bench-plan-")))
         free, costly = (
-            _started(processes, kind, settings)
+            _started(opened, kind, settings, logs)
             for kind, settings in (("worker", free_settings), ("costly", costly_settings))
         )
         for each in (free, costly):
-            await each.turn(_WARM_RATE, _WARM_SECONDS, 0)  # until it runs, and is warm
+            await each.warm()
         for number in range(turns):
             for each in (free, costly):
-                each.turns.append(await each.turn(rate, TURN_SECONDS, number))
+                await each.turn(rate, number)
             loads.append(os.getloadavg()[0])
-    return compared(rate, free.turns, costly.turns, statistics.mean(loads))
+    return compared(rate, free.turns, costly.turns, DeviceCost.mean(costly.device), statistics.mean(loads))
 
 
-def _started(processes: ExitStack, kind: str, settings: Mapping[str, str]) -> _Side:
-    processes.enter_context(side(kind, settings))
-    return _Side(Settings.model_validate(settings))
+def _started(opened: ExitStack, kind: str, settings: Mapping[str, str], logs: Path) -> _Side:
+    environment = {f"MODERATION_{name.upper()}": value for name, value in settings.items()}
+    process = WorkerProcess(kind, environment, logs, ("-m", "worker.bench.stream_sides", kind))
+    return _Side(Settings.model_validate(settings), opened.enter_context(process))
 
 
-def compared(rate: float, free: Sequence[Turn], costly: Sequence[Turn], load_average: float) -> Compared:
+def compared(
+    rate: float, free: Sequence[Turn], costly: Sequence[Turn], device: DeviceCost, load_average: float
+) -> Compared:
     """The simulation of the free turns on the costly device, beside the costly turns."""
     stream = [each.answered - each.sent for turn in free for each in turn]
-    worker = costly_worker(stream)
+    worker = costly_worker(stream, device)
     replayed = [replay(worker, [_passage(each) for each in turn]) for turn in free]
     drawn = [simulate(worker, Load(rate, _message, len(turn), seed)) for seed, turn in enumerate(costly)]
     spans = [max(each.answered for each in turn) - min(each.sent for each in turn) for turn in costly]
@@ -129,6 +156,7 @@ def compared(rate: float, free: Sequence[Turn], costly: Sequence[Turn], load_ave
         load_average=load_average,
         stream_p50_ms=statistics.median(stream) * 1000,
         stream_p99_ms=percentile(stream, 0.99) * 1000,
+        device=device,
         measured_per_second=sum(map(len, costly)) / sum(spans),
         simulated_per_second=statistics.median(each.per_second for each in replayed),
         measured_p99_ms=[percentile([each.answered - each.sent for each in turn], 0.99) * 1000 for turn in costly],
@@ -137,16 +165,17 @@ def compared(rate: float, free: Sequence[Turn], costly: Sequence[Turn], load_ave
     )
 
 
-def costly_worker(stream: Sequence[float]) -> Worker:
-    """A worker as `costly_guards` and the settings have it, whose stream takes what was measured."""
+def costly_worker(stream: Sequence[float], device: DeviceCost) -> Worker:
+    """A worker as `costly_guards` and the settings have it, whose stream and device take what was measured."""
     settings = Settings()
     return Worker(
         lanes=(
-            Lane(_costly_seconds, settings.llama_guard_batch_tokens, _tokens),
-            Lane(_no_seconds, settings.prompt_guard_batch_tokens, _tokens),
+            Lane(_seconds(device, "llama_guard"), settings.llama_guard_batch_tokens, _tokens),
+            Lane(_seconds(device, "prompt_guard"), settings.prompt_guard_batch_tokens, _tokens),
         ),
         batch_wait=settings.batch_wait_ms / 1000,
         stream=measured(stream),
+        handover=device.handover,
     )
 
 
@@ -167,9 +196,5 @@ def _tokens(_message: Message) -> int:
     return FREE_CHECK_TOKENS
 
 
-def _costly_seconds(batch: Sequence[Message]) -> float:
-    return COSTLY_BATCH_SECONDS + COSTLY_CHECK_SECONDS * len(batch)
-
-
-def _no_seconds(_batch: Sequence[Message]) -> float:
-    return 0.0
+def _seconds(device: DeviceCost, guard: str) -> Callable[[Sequence[Message]], float]:
+    return lambda batch: device.batch[guard] + _CHECK_SECONDS[guard] * len(batch)

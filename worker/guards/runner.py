@@ -1,5 +1,6 @@
 """Runner: the thread that owns the device. One bad check never harms its neighbours."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -59,8 +60,10 @@ def judge_all(guard: Guard, checks: Sequence[Check]) -> Judged:
 class DeviceThread:
     """One thread, through which everything goes to the device."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
+        self._clock = clock
+        self._free_since = -math.inf
 
     def submit(self, guard: Guard, board: Callable[[], Sequence[Check]]) -> "Future[Judged]":
         """Queues a batch; the future gives its findings or DeviceLost. Batches run in the order of submission.
@@ -68,11 +71,21 @@ class DeviceThread:
         `board` is called on the device's thread when the batch's turn has come, and gives its checks: until then it
         may grow, and from one batch to the next the device waits for no other thread.
         """
-        return self._executor.submit(lambda: judge_all(guard, board()))
+        queued = self._clock()
+        return self._executor.submit(lambda: self._run(guard, board, queued))
 
     def close(self) -> None:
         """Waits for the running batch, cancels the queued ones, and ends the thread."""
         self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _run(self, guard: Guard, board: Callable[[], Sequence[Check]], queued: float) -> Judged:
+        stood_still_since = max(queued, self._free_since)
+        checks = board()
+        metrics.DEVICE_HANDOVER.inc(self._clock() - stood_still_since)
+        try:
+            return judge_all(guard, checks)
+        finally:
+            self._free_since = self._clock()
 
 
 class _Tries:

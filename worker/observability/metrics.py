@@ -113,6 +113,10 @@ END_TO_END = LightHistogram(
 )
 
 DEVICE_BUSY = Counter("moderation_device_busy_seconds", "Time that batches took on the device, of all guards.")
+DEVICE_HANDOVER = Counter(
+    "moderation_device_handover_seconds",
+    "Time that the device stood still while a batch was there for it: this process had no CPU for its thread.",
+)
 DEVICE_MEMORY = DeviceMemory(
     "moderation_device_memory_bytes",
     "The GPU's memory: `allocated` to tensors, `reserved` by this process for them, `total`. None without a GPU.",

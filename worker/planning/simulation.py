@@ -45,6 +45,7 @@ class Worker:
     lanes: Sequence[Lane]  # in the order in which the worker asks its guards
     batch_wait: float  # seconds that the oldest check of an idle lane waits for company
     stream: Callable[[random.Random], float]  # seconds of an event besides its guards: Kafka, preparation, publishing
+    handover: float = 0.0  # seconds that the device stands still before a batch, until its thread gets a CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,7 @@ class Run:
         self.lanes = [_Queue(lane, worker.batch_wait) for lane in worker.lanes]
         self.events = [Event(message, at, len(self.lanes)) for at, message in coming]
         self.busy = 0.0  # seconds
+        self._handover = worker.handover
         self._now = 0.0
         self._line: deque[_Queue] = deque()  # for the device
         self._boarded: tuple[_Queue, Sequence[_Check]] | None = None
@@ -188,7 +190,7 @@ class Run:
         queue.in_line, queue.on_device = False, True
         queue.batches += 1
         self.busy += seconds
-        self._boarded, self._free_at = (queue, checks), self._now + seconds
+        self._boarded, self._free_at = (queue, checks), self._now + self._handover + seconds
 
     def _land(self) -> None:
         assert self._boarded is not None
