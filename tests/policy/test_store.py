@@ -181,6 +181,15 @@ def test_every_fault_of_a_file_is_told(tmp_path: Path) -> None:
     assert str(caught.value.faults[-1]).startswith(f"{tmp_path / 'policies.toml'}: tenants.b names the policy 'y'")
 
 
+def test_a_fault_of_the_document_hides_none_within_its_policies(tmp_path: Path) -> None:
+    broken = '[policies]\nc = 1\n[policies.a]\ncolour = "red"\n[polices.b]\n[tenants]\nt = "b"'
+    with pytest.raises(PolicyError) as caught:
+        store(tmp_path, broken)
+    told = [fault.words for fault in caught.value.faults]
+    assert [words.split(":")[0] for words in told] == ["policies.c", "polices", "policies.a.colour"]
+    assert told[1].endswith("did you mean 'policies'?")
+
+
 def test_ten_thousand_tenants_with_a_policy_each_are_read(tmp_path: Path) -> None:
     tables = [f'[policies.p{n}]\nbase = "strict"\nexcluded_categories = ["S{n % 13 + 1}"]' for n in range(10_000)]
     tenants = [f'tenant-{n} = "p{n}"' for n in range(10_000)]

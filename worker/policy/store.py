@@ -105,10 +105,16 @@ class PolicyStore:
 
 
 def _document(path: Path, content: bytes, faults: list[PolicyFault]) -> _Document:
+    values: Mapping[str, Any] = {}
     try:
-        return _Document.model_validate(tomllib.loads(content.decode("utf-8-sig")))
+        values = tomllib.loads(content.decode("utf-8-sig"))
+        return _Document.model_validate(values)
     except ValidationError as error:
         faults += [PolicyFault(path, each) for each in in_words(error, "", _Document.model_fields)]
+        # What is wrong within its policies is told as well; not whose they are, for one may be missing now.
+        tables = values.get("policies")
+        sound = tables.items() if isinstance(tables, dict) else ()
+        return _Document(policies={name: table for name, table in sound if isinstance(table, dict)})
     except (ValueError, RecursionError) as error:  # TOML's, UTF-8's, and that of an integer of 5,000 digits
         words = "too deeply nested" if isinstance(error, RecursionError) else str(error)
         faults.append(PolicyFault(path, f"cannot read the policies file: {words}"))
