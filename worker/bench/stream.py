@@ -1,6 +1,7 @@
 """What the stream costs: the worker with free guards against a plain aiokafka loop, in turn, on one Kafka."""
 
 import asyncio
+import math
 import os
 import statistics
 import subprocess
@@ -118,26 +119,29 @@ class StreamResult:
     events: int
     rounds: int
     latency_events_per_second: float
-    latency_p50_ms: float | None
-    latency_p99_ms: float | None
+    latency_p50_ms: float
+    latency_p99_ms: float
 
 
 def bench_stream(bootstrap: str | None, events: int, rounds: int, say: Callable[[str], None]) -> StreamResult:
     """Both sides in turn, on the Kafka at `bootstrap` or one that is started. Raises KafkaUnavailable."""
     with local_kafka(bootstrap, say=say) as kafka:
-        plain, worker = [], []
+        plain, worker, steady = [], [], []
         for number in range(rounds):
             plain.append(asyncio.run(measure(kafka.bootstrap_servers, "plain", events)))
             worker.append(asyncio.run(measure(kafka.bootstrap_servers, "worker", events)))
-            say(f"round {number + 1}: plain loop {plain[-1]:,.0f}, worker {worker[-1]:,.0f} events/s")
-        steady = asyncio.run(latency(kafka.bootstrap_servers, STEADY_RATE, STEADY_SECONDS))
+            steady.append(asyncio.run(latency(kafka.bootstrap_servers, STEADY_RATE, STEADY_SECONDS)))
+            say(
+                f"round {number + 1}: plain loop {plain[-1]:,.0f}, worker {worker[-1]:,.0f} events/s; "
+                f"p50 {steady[-1].p50_ms} ms, p99 {steady[-1].p99_ms} ms"
+            )
     return StreamResult(
         ratio=statistics.median(ours / theirs for ours, theirs in zip(worker, plain, strict=True)),
         worker_events_per_second=statistics.median(worker),
         plain_events_per_second=statistics.median(plain),
         events=events,
         rounds=rounds,
-        latency_events_per_second=steady.answered_per_second,
-        latency_p50_ms=steady.p50_ms,
-        latency_p99_ms=steady.p99_ms,
+        latency_events_per_second=statistics.median(each.answered_per_second for each in steady),
+        latency_p50_ms=statistics.median(each.p50_ms or math.inf for each in steady),  # None: no answer
+        latency_p99_ms=statistics.median(each.p99_ms or math.inf for each in steady),
     )
