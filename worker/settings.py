@@ -81,8 +81,8 @@ class Settings(ConnectionSettings):
     input_gone_seconds: float = Field(default=10.0, gt=0)
     """Seconds without the input topic after which the worker ends."""
     stuck_after_seconds: float = Field(default=120.0, gt=0)
-    """Seconds with work in flight and nothing finished after which /healthz turns red. More than
-    batch_timeout_seconds."""
+    """Seconds with work in flight and nothing finished, although Kafka answers, after which /healthz turns red. More
+    than batch_timeout_seconds."""
     journal_dir: Path | None = None
     """Directory of the journal that names what is in flight, by which a record that kills the worker is found out; in
     Kubernetes an emptyDir. Below the system's temporary directory where absent."""

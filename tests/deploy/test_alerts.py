@@ -109,6 +109,8 @@ def test_the_chart_ships_these_alerts_and_this_dashboard() -> None:
     shipped = rendered.one("PrometheusRule")["spec"]["groups"]
     source = yaml.safe_load(RULES.read_text(encoding="utf-8").replace("docs/op", "https://wiki.example/docs/op"))
     assert shipped == source["groups"]
+    renamed = render("nameOverride=judge", values="tls-sasl-values.yaml").one("PrometheusRule")["spec"]["groups"]
+    assert yaml.safe_dump(renamed).count('job="judge"') == yaml.safe_dump(shipped).count('job="moderation-worker"') == 2
     (config,) = [each for each in rendered.all("ConfigMap") if each["metadata"]["name"].endswith("-dashboard")]
     assert json.loads(config["data"]["moderation-worker.json"]) == dashboard()
     assert config["metadata"]["labels"]["grafana_dashboard"] == "1"

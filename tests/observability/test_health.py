@@ -22,11 +22,13 @@ class Worker:
         self.health = Health(120.0, 45.0, self.clock)
         self.health.phase = phase
 
-    def lives(self, seconds: float, in_flight: int, *, finishes: bool = False) -> None:
-        """Polls every second for some time."""
+    def lives(self, seconds: float, in_flight: int, *, finishes: bool = False, kafka: bool = True) -> None:
+        """Polls every second for some time, in which Kafka answers or not."""
         for _ in range(int(seconds)):
             self.clock.now += 1
             self.health.polled(in_flight)
+            if kafka:
+                self.health.kafka_answered()
             if finishes:
                 self.health.finished()
 
@@ -109,6 +111,29 @@ def test_work_in_flight_of_which_nothing_is_finished_is_stuck() -> None:
     assert not worker.health.ready().ok
     worker.health.finished()
     assert worker.health.live().ok
+
+
+def test_a_worker_that_waits_for_kafka_is_not_stuck() -> None:
+    worker = Worker()
+    worker.lives(1, in_flight=7)
+    worker.lives(3600, in_flight=7, kafka=False)
+    report = worker.health.live()
+    assert report.ok
+    assert report.why == "7 events in flight and none finished for 3600 s; Kafka has not answered for 3600 s"
+    worker.lives(120, in_flight=7)
+    assert worker.health.live().ok, "it is back, and has as long as ever"
+    worker.lives(2, in_flight=7)
+    assert not worker.health.live().ok
+    assert "Kafka" not in worker.health.live().why
+
+
+def test_a_worker_that_is_stuck_stays_so_while_kafka_is_slow() -> None:
+    worker = Worker()
+    worker.lives(1, in_flight=7)
+    for _ in range(11):
+        worker.lives(1, in_flight=7)
+        worker.lives(11, in_flight=7, kafka=False)
+    assert not worker.health.live().ok
 
 
 def test_the_wait_begins_with_the_first_record_after_an_idle_time() -> None:

@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,10 +123,14 @@ class SecureKafka:
 
     def allow(self, user: str, rig: Rig, *, but: str = "") -> None:
         """Grants what a worker on this rig needs, except on the topic or group `but`."""
-        rights = {rights for rights in needed(user, rig) if rights.name != but}
-        for future in self.admin.create_acls(list(rights)).values():
+        self.grant(rights for rights in needed(user, rig) if rights.name != but)
+
+    def grant(self, rights: Iterable[AclBinding]) -> None:
+        """Grants these."""
+        wanted = set(rights)
+        for future in self.admin.create_acls(list(wanted)).values():
             future.result(30)
-        self._until(lambda: rights <= set(self.admin.describe_acls(ANY_ACL).result(30)))
+        self._until(lambda: wanted <= set(self.admin.describe_acls(ANY_ACL).result(30)))
 
     def take_away(self, user: str, rig: Rig, name: str) -> None:
         """Takes away the right of a user on a topic or group of the rig."""
@@ -165,6 +169,22 @@ def needed(user: str, rig: Rig) -> list[AclBinding]:
     if topic := rig.extra.get("reviews_topic"):
         wanted.append((ResourceType.TOPIC, topic, AclOperation.READ))
         wanted.append((ResourceType.GROUP, f"{rig.group}-reviews", AclOperation.READ))
+    return _bindings(user, wanted)
+
+
+def needed_by_an_operator(user: str, rig: Rig) -> list[AclBinding]:
+    """The rights to look at dead letters and to replay them: no more than docs/operations.md says."""
+    return _bindings(
+        user,
+        [
+            (ResourceType.TOPIC, rig.outputs["dead_letter_topic"], AclOperation.READ),
+            (ResourceType.GROUP, f"{rig.group}-replay", AclOperation.READ),
+            (ResourceType.TOPIC, rig.input_topic, AclOperation.WRITE),
+        ],
+    )
+
+
+def _bindings(user: str, wanted: Sequence[tuple[ResourceType, str, AclOperation]]) -> list[AclBinding]:
     return [
         AclBinding(kind, name, ResourcePatternType.LITERAL, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
         for kind, name, operation in wanted

@@ -47,6 +47,18 @@ async def test_it_is_what_is_not_answered_yet_of_our_own_partitions() -> None:
     assert (shown(A), shown(B)) == (189, 0)
 
 
+async def test_an_answer_of_the_brokers_is_told() -> None:
+    progress: Progress[TopicPartition] = Progress()
+    progress.assign([A])
+    brokers, answers = Brokers(), []
+    lag = Lag(brokers, progress, lambda: answers.append(True))
+    await lag.now()
+    assert len(answers) == 1
+    brokers.ends = {}
+    await lag.now()
+    assert len(answers) == 1, "none came in time"
+
+
 async def test_partitions_that_went_are_told_by_their_new_owner() -> None:
     progress: Progress[TopicPartition] = Progress()
     brokers = Brokers()

@@ -1,6 +1,7 @@
 """TLS, mutual TLS, SASL and ACLs on a real broker: every way in works, and what is wrong is one line and an exit code,
 never a silent worker and never a secret."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from tests.stream.rig import Rig, chat_event, metric, new_rig, until
-from tests.stream.secure_kafka import SECRETS, SecureKafka, secure_kafka, unsecured_token
+from tests.stream.secure_kafka import SECRETS, SecureKafka, needed_by_an_operator, secure_kafka, unsecured_token
 from tests.stream.token_endpoint import CLIENT, CLIENT_SECRET, token_endpoint
 from worker.exit_codes import ExitCode
 from worker.local.broker import KafkaUnavailable
@@ -233,10 +234,35 @@ async def test_a_right_to_the_reviews_that_is_taken_away_leaves_the_judging_alon
 )
 def test_commands_log_in_like_the_worker(secure: SecureKafka, own: Rig, command: tuple[str, ...]) -> None:
     settings = {**secure.settings("plain"), "sasl_password": "hush-password-2", "input_topic": own.input_topic}
-    environment = {**os.environ, **{f"MODERATION_{key.upper()}": str(value) for key, value in settings.items()}}
-    done = subprocess.run(
-        [sys.executable, "-m", *command], env=environment, capture_output=True, text=True, check=False
-    )
+    done = _run(command, settings)
     assert done.returncode == ExitCode.CONFIG, done.stderr
     (line,) = done.stderr.splitlines()
     assert "rejects the login of User:worker" in line and "hush" not in done.stdout + line
+
+
+async def test_an_operators_rights_suffice_for_dead_letters(secure: SecureKafka, own: Rig) -> None:
+    secure.allow("worker", own)
+    secure.grant(needed_by_an_operator("other", own))
+    names = {"input_topic": own.input_topic, "group": own.group, **own.outputs}
+    operator = {**secure.settings("plain", "other"), **names}
+    async with own.outcomes() as outcomes:
+        with own.worker(**secure.settings("plain")) as worker:
+            await own.ready(worker)
+            await outcomes.until_answered(await own.send([(b"k", b"no event")]))
+            listed = await asyncio.to_thread(_run, ("worker", "dead-letters", "list"), operator)
+            assert (listed.returncode, "not_json" in listed.stdout) == (0, True), listed.stderr
+            replayed = await asyncio.to_thread(_run, ("worker", "dead-letters", "replay"), operator)
+            assert replayed.returncode == 0, replayed.stderr
+            await until(lambda: metric(worker, "moderation_records_total") == 2)
+            assert worker.stop() == ExitCode.OK
+    refused = await asyncio.to_thread(
+        _run, ("worker", "dead-letters", "list"), {**operator, **secure.settings("plain")}
+    )
+    assert refused.returncode == ExitCode.CONFIG, "a worker's own rights are not enough"
+
+
+def _run(command: tuple[str, ...], settings: Mapping[str, object]) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **{f"MODERATION_{key.upper()}": str(value) for key, value in settings.items()}}
+    return subprocess.run(
+        [sys.executable, "-m", *command], env=environment, capture_output=True, text=True, check=False
+    )

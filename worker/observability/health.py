@@ -30,15 +30,16 @@ class Health:
     """What liveness and readiness follow from. Times are seconds on `clock`."""
 
     _POLL_SHARE = 2 / 3  # of the time after which the group gives our partitions away: red well before
+    _SILENT_SECONDS = 15.0  # without an answer of the brokers, which are asked every 5 s, Kafka counts as away
     _REBALANCE_SECONDS = 600.0  # another member may hold the group up for as long as it drains; none for this long
 
     def __init__(self, stuck_after: float, lost_after: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """`stuck_after`: seconds with work in flight and nothing finished. `lost_after`: seconds without a sign of life
-        after which the group gives our partitions away."""
+        """`stuck_after`: seconds with work in flight and nothing finished, while Kafka is there. `lost_after`: seconds
+        without a sign of life after which the group gives our partitions away."""
         self._stuck_after, self._poll_seconds, self._clock = stuck_after, lost_after * self._POLL_SHARE, clock
         self._phase, self._since = Phase.LOADING, clock()
         self.partitions = 0
-        self._polled = self._finished = clock()
+        self._polled = self._finished = self._answered = clock()
         self._in_flight = 0
 
     @property
@@ -49,7 +50,8 @@ class Health:
     @phase.setter
     def phase(self, phase: Phase) -> None:
         if phase is Phase.RUNNING:
-            self._polled = self._finished = self._clock()  # the time before, of loading models, say, does not count
+            # The time before, of loading models, say, does not count.
+            self._polled = self._finished = self._answered = self._clock()
         self._phase, self._since = phase, self._clock()
 
     def polled(self, in_flight: int) -> None:
@@ -63,6 +65,13 @@ class Health:
         """A record was finished."""
         self._finished = self._clock()
 
+    def kafka_answered(self) -> None:
+        """The brokers answered a question."""
+        now = self._clock()
+        if now - self._answered > self._SILENT_SECONDS:
+            self._finished = now  # it was Kafka that was waited for
+        self._answered = now
+
     def live(self) -> Report:
         """Whether the process should go on living."""
         if self.phase is Phase.FAILED:
@@ -75,8 +84,12 @@ class Health:
         if since_poll > self._poll_seconds:
             return Report(False, self.phase, f"the intake has not come around for {since_poll:.0f} s")
         if self._in_flight and since_finish > self._stuck_after:
+            waiting = f"{self._in_flight} events in flight and none finished for {since_finish:.0f} s"
+            since_answer = self._clock() - self._answered
+            # A new process would not bring Kafka back, and would have to load its models.
+            away = since_answer > self._SILENT_SECONDS
             return Report(
-                False, self.phase, f"{self._in_flight} events in flight and none finished for {since_finish:.0f} s"
+                away, self.phase, f"{waiting}; Kafka has not answered for {since_answer:.0f} s" if away else waiting
             )
         return Report(True, self.phase, "polling, and finishing what comes in")
 

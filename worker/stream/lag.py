@@ -21,9 +21,12 @@ class Lag:
     fetches nothing, and just then the lag matters.
     """
 
-    def __init__(self, ends: Ends, progress: Progress[TopicPartition]) -> None:
-        """`ends` gives the end of each partition, or nothing where it cannot be known now."""
-        self._ends, self._progress = ends, progress
+    def __init__(
+        self, ends: Ends, progress: Progress[TopicPartition], on_answer: Callable[[], None] = lambda: None
+    ) -> None:
+        """`ends` gives the end of each partition, or nothing where it cannot be known now. `on_answer` is called when
+        the brokers answered."""
+        self._ends, self._progress, self._on_answer = ends, progress, on_answer
         self._shown: set[TopicPartition] = set()
 
     async def often(self) -> None:
@@ -37,6 +40,8 @@ class Lag:
         if not (owned := self._progress.owned):
             return
         ends = await self._ends(owned)
+        if ends:
+            self._on_answer()
         for partition, end in ends.items():
             finished = self._progress.finished_to(partition)
             if finished is not None:

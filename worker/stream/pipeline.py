@@ -138,7 +138,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
             self._source, self._publisher, self._isolation = parts.source, parts.publisher, parts.isolation
             self._shadow = ShadowPath(self.settings, parts.moderator, self._policies, self._isolation, self._broke_down)
             self._moderator = self._shadow.moderator
-            self._lag = Lag(self._source.ends, self._progress)
+            self._lag = Lag(self._source.ends, self._progress, self.health.kafka_answered)
             self._commits = Commits(self._source, self._progress, self._isolation.committed)
             self.health.phase = Phase.JOINING
             await self._source.start(self._assigned, self._revoked, self.crash)
