@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -153,3 +154,21 @@ def test_devices_that_make_no_sense_are_refused(words: str, monkeypatch: pytest.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with pytest.raises(ValueError, match=r"."):
         devices_of(words)
+
+
+async def test_a_worker_that_cannot_be_started_now_is_started_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, tries = asyncio.create_subprocess_exec, itertools.count()
+
+    async def short_of_processes(*arguments: Any, **options: Any) -> asyncio.subprocess.Process:
+        if next(tries) == 0:
+            raise BlockingIOError("Resource temporarily unavailable")
+        return await create(*arguments, **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", short_of_processes)
+    worker = DeviceWorker(0, CPU, script(tmp_path, {}), {}, first_wait=0.05)
+    running = asyncio.create_task(worker.run())
+    await started(tmp_path, "only")
+    worker.stop()
+    assert await running == ExitCode.OK

@@ -243,6 +243,18 @@ async def test_a_batch_that_hangs_on_the_device_fails_its_events() -> None:
     assert len(lane.device.batches) == 1
 
 
+async def test_while_a_batch_hangs_whoever_comes_is_told_though_its_own_events_were_given_back() -> None:
+    lane = Lane(budget=10, max_wait=0, timeout=0.01)
+    hangs = await lane.judge((10, 0.1))
+    waits = await lane.judge((10, 0.2))  # for the device
+    hangs.cancel()  # its partition was taken away
+    with pytest.raises(DeviceLost, match="has not come back"):
+        await waits
+    comes_later = await lane.judge((10, 0.3))
+    with pytest.raises(DeviceLost, match="has not come back"):
+        await comes_later
+
+
 async def test_a_batch_that_comes_back_in_time_is_not_watched_any_more() -> None:
     lane = Lane(budget=100, max_wait=0, timeout=3)
     quick = await lane.judge((10, 0.1))

@@ -130,9 +130,9 @@ def test_a_worker_that_waits_for_kafka_is_not_stuck() -> None:
 def test_a_worker_that_is_stuck_stays_so_while_kafka_is_slow() -> None:
     worker = Worker()
     worker.lives(1, in_flight=7)
-    for _ in range(11):
+    for _ in range(6):
         worker.lives(1, in_flight=7)
-        worker.lives(11, in_flight=7, kafka=False)
+        worker.lives(25, in_flight=7, kafka=False)
     assert not worker.health.live().ok
 
 

@@ -117,3 +117,12 @@ def test_what_was_a_dead_letter_before_does_not_count(signals: Signals) -> None:
     for number in range(50):
         letters.confirmed(letter(replays=1 + number % 3))
     assert (stop.asked, signals.sent) == (False, [])
+
+
+def test_a_worker_that_stops_itself_keeps_its_exit_code_where_its_work_is_not_finished_in_time(
+    signals: Signals,
+) -> None:
+    stop = OrderlyStop()
+    assert stop.late == ExitCode.DRAIN_DEADLINE
+    stop.ask(ExitCode.DEAD_LETTERS, "too many")
+    assert (stop.late, len(signals.sent)) == (ExitCode.DEAD_LETTERS, 1)

@@ -288,3 +288,12 @@ async def test_who_is_beside_when_the_worker_ends_is_no_suspect(life: Life) -> N
         after = life.ended()
     assert not after.isolation.began_after_a_kill
     assert after.named == set()
+
+
+async def test_a_suspect_that_outlives_an_orderly_end_is_no_second_kill(life: Life) -> None:
+    life.take(1)
+    after = life.killed()
+    assert after.isolation.began_after_a_kill
+    later = after.ended()  # the record's partition is another worker's meanwhile
+    assert not later.isolation.began_after_a_kill
+    assert later.take(1)[0].kills == 1, "and still a suspect"

@@ -9,6 +9,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
+    CorruptRecordException,
     GroupAuthorizationFailedError,
     IllegalStateError,
     KafkaError,
@@ -196,3 +197,59 @@ async def test_an_assignment_ends_the_search(joined: tuple[Source, FakeConsumer]
     await consumer.assign([TWO])
     assert await source.position(TWO) == 0
     assert [each.offset for each in (await source.fetch(10))[TWO]] == [0, 1, 2]
+
+
+async def test_a_rebalance_during_the_search_moves_no_position(
+    joined: tuple[Source, FakeConsumer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiokafka has the next assignment in place, and wakes who waits for it, some steps before it tells of it."""
+    source, consumer = joined
+
+    async def impasse_at(*_: object) -> Impasse:
+        await consumer.listener.on_partitions_revoked([ONE, TWO])
+        consumer.positions = {ONE: 0, TWO: 0}  # assigned, to us once more; nothing was committed
+        return Impasse([_record(ONE, 1, readable=False)], 2)
+
+    await source.fetch(10)
+    consumer.positions[ONE] = 1
+    monkeypatch.setattr(module, "impasse_at", impasse_at)
+    assert await source.fetch(10) == {}
+    assert consumer.positions[ONE] == 0, "what lies before is read by nobody else"
+    assert await source.position(ONE) is None
+    await consumer.assign([ONE, TWO])
+    assert await source.position(ONE) == 0
+
+
+async def test_no_position_is_told_after_a_fetch_that_failed(
+    joined: tuple[Source, FakeConsumer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiokafka throws away what it had at hand of the other partitions, whose positions have moved."""
+    source, consumer = joined
+
+    async def corrupt(*_: object, **_options: object) -> None:
+        consumer.positions[TWO] = 3
+        raise CorruptRecordException("a batch")
+
+    monkeypatch.setattr(consumer, "getmany", corrupt)
+    with pytest.raises(CorruptRecordException):
+        await source.fetch(10)
+    assert await source.position(TWO) is None
+
+
+# -- where partitions end ---------------------------------------------------------------------------------------------
+
+
+async def test_a_partition_without_a_leader_does_not_silence_all_others(joined: tuple[Source, FakeConsumer]) -> None:
+    source, consumer = joined
+    asked: list[list[TopicPartition]] = []
+
+    async def end_offsets(partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        asked.append(partitions)
+        if ONE in partitions:
+            raise TimeoutError
+        return dict.fromkeys(partitions, 7)
+
+    consumer.end_offsets = end_offsets  # type: ignore[attr-defined]
+    found = {tuple((await source.ends([ONE, TWO])).items()) for _ in range(60)}
+    assert found == {(), ((TWO, 7),)}
+    assert {len(each) for each in asked} == {1, 2}

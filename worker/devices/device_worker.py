@@ -97,7 +97,11 @@ class DeviceWorker:
         wait = self._first_wait
         while True:
             self.began = time.monotonic()
-            code = await self._once()
+            try:
+                code = await self._once()
+            except OSError as error:  # no memory or no process for it: the others run on
+                log.error("worker cannot be started", worker=self.number, cause=str(error))
+                code = ExitCode.CRASH
             if self._stopping.is_set() or code in FINAL:
                 return code
             if time.monotonic() - self.began >= RAN_WELL:

@@ -135,6 +135,7 @@ class GuardLane:
         self._on_device = 0  # flights
         self._pumping = False
         self._timer: asyncio.TimerHandle | None = None
+        self._lost: DeviceLost | None = None  # since a batch hangs
         self._metrics = LaneMetrics(guard.name)
         self._metrics.present_budget.set(batch_tokens)
 
@@ -146,6 +147,9 @@ class GuardLane:
         """
         findings = answers.expect(len(checks))
         if not checks:
+            return
+        if self._lost is not None:
+            answers.failed(self._lost)
             return
         if not self._breaker.admits():
             answers.came(len(checks))
@@ -215,10 +219,12 @@ class GuardLane:
 
     def _hangs(self, flight: _Flight) -> None:
         """Nothing ends a call that hangs on the device but the end of the process: whoever waits is told to see to
-        it."""
+        it, and whoever comes later: those who waited may have been given back meanwhile."""
         log.error("batch_hangs", guard=self.guard.name, checks=len(flight.works), seconds=self._timeout)
+        self._lost = DeviceLost(f"{self.guard.name}: a batch has not come back for {self._timeout:g} s")
         for work in flight.works:
-            work.answers.failed(DeviceLost(f"{self.guard.name}: a batch has not come back for {self._timeout:g} s"))
+            work.answers.failed(self._lost)
+        self._give_up(self._lost)
 
     def _landed(self, flight: _Flight, future: "asyncio.Future[Judged]") -> None:
         if future.cancelled():  # it never boarded

@@ -30,7 +30,7 @@ class Health:
     """What liveness and readiness follow from. Times are seconds on `clock`."""
 
     _POLL_SHARE = 2 / 3  # of the time after which the group gives our partitions away: red well before
-    _SILENT_SECONDS = 15.0  # without an answer of the brokers, which are asked every 5 s, Kafka counts as away
+    _SILENT_SECONDS = 30.0  # without an answer of the brokers, asked every 5 to 12 s, Kafka counts as away
     _REBALANCE_SECONDS = 600.0  # another member may hold the group up for as long as it drains; none for this long
 
     def __init__(self, stuck_after: float, lost_after: float, clock: Callable[[], float] = time.monotonic) -> None:

@@ -35,7 +35,7 @@ class Isolation:
         kills = kills_after(found)
         kills |= {name: max(count, kills.get(name, 0)) for name, count in told.items()}
         self._suspects = Suspects(worst(kills, most_suspects))
-        self._after_a_kill = bool(kills)
+        self._after_a_kill = any(trace.in_flight for trace in found)
         self._slots = {name: journal.add(name, kills, False) for name, kills in self._suspects.kills.items()}
         self._tell_again = time.monotonic() + _TELL_SECONDS
         self._begin: dict[Case, Callable[[], None]] = {}  # of those that wait
@@ -104,7 +104,7 @@ class Isolation:
 
     @property
     def began_after_a_kill(self) -> bool:
-        """Whether the journal had suspects when this process began."""
+        """Whether the process before this one was killed in the midst of its work."""
         return self._after_a_kill
 
     @contextlib.contextmanager

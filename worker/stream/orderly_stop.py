@@ -20,6 +20,11 @@ class OrderlyStop:
         """Whether the worker is to stop: nothing more is to be taken."""
         return self.code is not ExitCode.OK
 
+    @property
+    def late(self) -> ExitCode:
+        """What the process ends with where what has started is not finished in time."""
+        return self.code if self.asked else ExitCode.DRAIN_DEADLINE
+
     def ask(self, code: ExitCode, why: str) -> None:
         """Stops the worker. `why` is the line that a person reads. On the main thread."""
         if self.asked:

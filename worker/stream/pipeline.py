@@ -19,6 +19,7 @@ from worker.moderation.moderator import Origin
 from worker.observability import metrics, tracing
 from worker.observability.health import Health, Phase
 from worker.settings import Settings
+from worker.stream.closing import closed
 from worker.stream.commits import Commits
 from worker.stream.dead_letter_stop import DeadLetterStop
 from worker.stream.in_flight import InFlight
@@ -39,9 +40,8 @@ from worker.stream.work import Work, Works
 
 log = structlog.get_logger(__name__)
 
-# Seconds until the process ends in any case, and its exit code then.
+_CRASH = (CRASH_SECONDS, ExitCode.CRASH)  # seconds until the process ends in any case, and its exit code then
 _STOP_WHILE_LOADING = (2.0, ExitCode.OK)  # nothing is in flight yet
-_CRASH = (CRASH_SECONDS, ExitCode.CRASH)
 
 
 class Pipeline(faust.Service):  # type: ignore[misc]
@@ -158,18 +158,18 @@ class Pipeline(faust.Service):  # type: ignore[misc]
         self._isolation.end()
         failed = self.crashed or self.failure is not None  # mode marks every service when one of them crashes
         self.health.phase = Phase.FAILED if failed else Phase.DRAINING
-        end_process_in(*(_CRASH if failed else (self.settings.drain_seconds, ExitCode.DRAIN_DEADLINE)))
+        end_process_in(*(_CRASH if failed else (self.settings.drain_seconds, self.orderly_stop.late)))
         self._shadow.drop()
         if self._tasks:
             self._tasks[0].cancel()  # the intake; the commits go on
         if not failed:
             await self._drain(self._progress.owned)
-            await self._commits.now()
+            if error := await closed(self._commits.now):
+                self._fail(error)
         for task in self._tasks[1:]:
             task.cancel()
-        await self._source.stop()
-        await self._publisher.stop()
-        await self._shadow.stop()
+        for part in (self._source, self._publisher, self._shadow):
+            await closed(part.stop)
         self.parts.moderator.close()
         log.info("stopped", failed=failed, unfinished=len(self._works))
 

@@ -20,6 +20,7 @@ _BATCH: Final = struct.Struct(">qiibIhiqqqhii")
 _PREFIX: Final = struct.Struct(">qi")  # base offset and length, which counts what comes after it
 _MAGIC: Final = 2  # the first with headers; Kafka writes no other since 2017
 _CODEC, _LOG_APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
+_ABORT: Final = b"\0\0"  # the type in a marker's key, behind its version
 _DECODE: Final[dict[int, Callable[[bytes], bytes]]] = {1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
 
 
@@ -61,6 +62,13 @@ class Batch:
         """False for the markers of transactions, and for formats older than headers."""
         magic, attributes = self.content[16], _BATCH.unpack_from(self.content)[5]
         return magic == _MAGIC and not attributes & _CONTROL
+
+    @property
+    def aborts(self) -> bool:
+        """Whether it is the marker that ends its producer's transaction without effect."""
+        if not _BATCH.unpack_from(self.content)[5] & _CONTROL:
+            return False
+        return any((record.key or b"")[2:4] == _ABORT for record in self.records("", 0))
 
     @property
     def producer(self) -> int | None:

@@ -1,7 +1,6 @@
 """Reviews: the topic on which people's decisions on verdicts come back, read beside the judging."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Collection
 
 import faust
@@ -13,6 +12,7 @@ from worker.contract.review import UnreadableReview, read_review
 from worker.observability import metrics
 from worker.settings import Settings
 from worker.stream.checks import review_faults
+from worker.stream.closing import closed
 from worker.stream.connection import security_of
 from worker.stream.review_counts import ReviewCounts
 
@@ -66,6 +66,7 @@ class Reviews(faust.Service):  # type: ignore[misc]
             try:
                 await self._read()
             except Exception as error:  # whatever it is, it is no reason to stop judging
+                metrics.REVIEWS_UNREAD.set(1)  # at once: the next try may fail as late as this one
                 self._tell(f"{type(error).__name__}: {error}")
             await asyncio.sleep(self._again_seconds)
 
@@ -96,9 +97,7 @@ class Reviews(faust.Service):  # type: ignore[misc]
             while True:
                 await self._take(consumer)
         finally:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_STOP_SECONDS):
-                    await consumer.stop()
+            await closed(lambda: asyncio.wait_for(consumer.stop(), _STOP_SECONDS))
 
     async def _take(self, consumer: AIOKafkaConsumer) -> None:
         fetched = await consumer.getmany(timeout_ms=_POLL_MS)

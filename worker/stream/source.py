@@ -1,6 +1,8 @@
 """aiokafka in: the chat events' consumer, by its public methods only."""
 
 import asyncio
+import math
+import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
@@ -21,7 +23,7 @@ _NOWHERE = TopicPartition("__nowhere__", 0)
 _POLL_MS = 200
 _POSITION_SECONDS = 0.2
 _MAX_POLL_SECONDS = 300.0  # between two polls, or the group gives our partitions away
-_ENDS_SECONDS = 5.0
+_ENDS_SECONDS, _END_SECONDS = 5.0, 2.0  # for the ends of all partitions, and of one
 COMMIT_SECONDS = 5.0  # for the coordinator to answer
 _SEARCH_SECONDS = 120.0  # then at full speed again: what has become unreadable to nobody need not be found
 _IDLE_SECONDS = 0.02
@@ -69,7 +71,7 @@ class Source:
         self.topic = settings.input_topic
         self._settings = settings
         self._next: dict[TopicPartition, int] = {}  # the offset after the last record handed over
-        self._assignments = 0
+        self._rebalances = 0  # revocations and assignments so far: who waits meanwhile must not move a position
         self._starting = asyncio.Lock()
         self._search_until: float | None = None  # while an unreadable record is looked for
         heartbeat = min(3.0, settings.session_timeout_seconds / 5)
@@ -100,15 +102,20 @@ class Source:
         """Connects and joins the group. `on_revoked` must raise nothing: aiokafka would only log it. `on_failure` is
         told what ends the worker."""
 
+        async def revoked(partitions: Iterable[TopicPartition]) -> None:
+            # Already now: aiokafka has the next assignment in place some steps before it tells of it.
+            self._rebalances += 1
+            await on_revoked(partitions)
+
         def assigned(partitions: Iterable[TopicPartition]) -> None:
             self._next.clear()
-            self._assignments += 1
+            self._rebalances += 1
             self._search_until = None
             on_assigned(partitions)
 
         async with self._starting:
             await self._consumer.start()
-            self._consumer.subscribe([self.topic], listener=_Listener(assigned, on_revoked, on_failure, self._place))
+            self._consumer.subscribe([self.topic], listener=_Listener(assigned, revoked, on_failure, self._place))
 
     async def fetch(self, most: int) -> Found:
         """Up to `most` records, in offset order a partition; none after 0.2 s without any.
@@ -127,27 +134,30 @@ class Source:
             log.warning("a record that cannot be read is on its way; the records before it are taken one by one")
             await self._set_back()
             return {}
+        except Exception:
+            self._search_until = math.inf  # it ends the worker; a position may have moved over what is thrown away here
+            raise
         for partition, found in records.items():
             self._next[partition] = found[-1].offset + 1
         return records
 
     async def _set_back(self) -> None:
         """Reads on after what was handed over, of each partition."""
-        before = self._assignments
+        before = self._rebalances
         for partition in self._consumer.assignment():
             offset = self._next.get(partition)
             if offset is None:  # nothing yet: where reading began
                 offset = await self._consumer.committed(partition)
             if offset is None:
                 offset = (await self._consumer.beginning_offsets([partition]))[partition]
-            if self._assignments != before:
+            if self._rebalances != before:
                 return  # the group has set the positions anew
             self._consumer.seek(partition, offset)
 
     async def _search(self) -> Found:
         """A record of each partition, until one of them turns out to be the unreadable one. That ends the search, and
-        so does an assignment: where the record is still there, a fetch fails again."""
-        before = self._assignments
+        so does a rebalance: where the record is still there, a fetch fails again."""
+        before = self._rebalances
         found: dict[TopicPartition, list[ConsumerRecord]] = {}
         past: dict[TopicPartition, int] = {}
         for partition in sorted(self._consumer.assignment()):
@@ -156,10 +166,10 @@ class Source:
             except UnicodeDecodeError as error:
                 impasse = await self._impasse(partition, error)
                 found[partition], past[partition] = list(impasse.records), impasse.end
-            if self._assignments != before:
+            if self._rebalances != before:
                 return {}  # all of it comes again to its owner
         await asyncio.sleep(0 if found else _IDLE_SECONDS)
-        return {} if self._assignments != before else self._handed_over(found, past)
+        return {} if self._rebalances != before else self._handed_over(found, past)
 
     async def _impasse(self, partition: TopicPartition, error: UnicodeDecodeError) -> Impasse:
         impasse = await impasse_at(self._settings, partition, await self._consumer.position(partition))
@@ -210,10 +220,15 @@ class Source:
         return True
 
     async def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Where these partitions end now; empty where the brokers do not say so in time."""
+        """Where these partitions end now. Where the brokers do not tell all of them in time (one may have no leader),
+        that of one, by chance, or none."""
+        wanted = list(partitions)
+        return await self._ends_of(wanted, _ENDS_SECONDS) or await self._ends_of([random.choice(wanted)], _END_SECONDS)
+
+    async def _ends_of(self, partitions: list[TopicPartition], seconds: float) -> dict[TopicPartition, int]:
         try:
-            async with asyncio.timeout(_ENDS_SECONDS):
-                ends: dict[TopicPartition, int] = await self._consumer.end_offsets(list(partitions))
+            async with asyncio.timeout(seconds):
+                ends: dict[TopicPartition, int] = await self._consumer.end_offsets(partitions)
                 return ends
         except (KafkaError, TimeoutError):
             return {}

@@ -65,14 +65,18 @@ async def _fetch(
 def _first(
     batches: Sequence[Batch], aborted: Sequence[tuple[int, int]], partition: TopicPartition, position: int
 ) -> Impasse | None:
-    """The first batch with an unreadable record; those of aborted transactions last: the consumer steps over them."""
-    passed_over = None
+    """The first batch with an unreadable record that is not of an aborted transaction: the consumer steps over those. A
+    transaction goes from its first offset to its marker, and its producer may have committed another one behind it."""
+    coming = sorted(aborted, key=lambda each: each[1])
+    aborting: set[int | None] = set()  # producers
     for batch in batches:
-        records = list(batch.records(*partition)) if batch.holds_records and batch.end > position else []
-        if all(record.readable for record in records):
+        while coming and coming[0][1] <= batch.start:
+            aborting.add(coming.pop(0)[0])
+        if batch.aborts:
+            aborting.discard(batch.producer)
+        if not batch.holds_records or batch.end <= position or (batch.producer in aborting):
             continue
-        found = Impasse([record for record in records if record.offset >= position], batch.end)
-        if not any(batch.producer == producer and first <= batch.start for producer, first in aborted):
-            return found
-        passed_over = passed_over or found
-    return passed_over
+        records = list(batch.records(*partition))
+        if not all(record.readable for record in records):
+            return Impasse([record for record in records if record.offset >= position], batch.end)
+    return None
