@@ -22,6 +22,7 @@ from worker.settings import Settings
 from worker.stream.closing import closed
 from worker.stream.commits import Commits
 from worker.stream.dead_letter_stop import DeadLetterStop
+from worker.stream.housekeeping import keep_house
 from worker.stream.in_flight import InFlight
 from worker.stream.key_order import KeyOrder
 from worker.stream.lag import Lag
@@ -143,11 +144,10 @@ class Pipeline(faust.Service):  # type: ignore[misc]
             self.health.phase = Phase.JOINING
             await self._source.start(self._assigned, self._revoked, self.crash)
         except Exception as error:
-            self.failure = error
-            self.health.phase = Phase.FAILED
+            self.failure, self.health.phase = error, Phase.FAILED
             raise
-        interval, gone = self.settings.commit_interval_seconds, self.settings.input_gone_seconds
-        often = (self._commits.often(interval, gone), self._lag.often(), self._policies.often())
+        committing = self._commits.often(self.settings.commit_interval_seconds, self.settings.input_gone_seconds)
+        often = (committing, self._lag.often(), self._policies.often(), keep_house())
         self._tasks = [self.add_future(each) for each in (self._intake(), *often)]
 
     async def on_stop(self) -> None:

@@ -1,0 +1,28 @@
+"""The house is kept from time to time, and the task goes on where there is nothing to do."""
+
+import asyncio
+
+import pytest
+
+from worker.stream import housekeeping
+
+
+@pytest.mark.parametrize(("can", "times"), [(True, 3), (False, 1)])
+async def test_free_memory_is_given_back_where_that_is_possible(
+    monkeypatch: pytest.MonkeyPatch, can: bool, times: int
+) -> None:
+    asked: list[bool] = []
+
+    def give_back() -> bool:
+        asked.append(can)
+        return can
+
+    monkeypatch.setattr(housekeeping, "give_back_free_memory", give_back)
+    keeping = asyncio.create_task(housekeeping.keep_house(0.01))
+    async with asyncio.timeout(60):
+        while len(asked) < times:  # noqa: ASYNC110  # it goes on meanwhile
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    assert not keeping.done()
+    assert can or len(asked) == 1
+    keeping.cancel()
