@@ -63,7 +63,7 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
         ("other.md", "does not exist"),
         ("http://example.com/", "is not https"),
         ("https://example.com/", None),
-        ("https://files.pypi.example/x", "is a registry"),
+        ("https://docker.example/x", "is a registry"),
         ("../../../../etc/passwd", "leaves the tree"),
     ],
 )
