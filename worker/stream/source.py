@@ -220,8 +220,8 @@ class Source:
         return True
 
     async def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Where these partitions, at least one, end now. Where the brokers do not tell all of them in time (one may have
-        no leader), that of one, by chance, or none."""
+        """Where these partitions, at least one, end now. Where the brokers do not tell all of them in time (one may
+        have no leader), that of one, by chance, or none."""
         wanted = list(partitions)
         return await self._ends_of(wanted, _ENDS_SECONDS) or await self._ends_of([random.choice(wanted)], _END_SECONDS)
 
