@@ -115,6 +115,14 @@ async def test_a_signal_stops_all(number: int, stopped: int, expected: ExitCode,
     assert [len(times_of(tmp_path, name)) for name in ("w-0", "w-1")] == [1, 1]
 
 
+async def test_one_that_is_stopped_while_python_starts_has_stopped_well(tmp_path: Path) -> None:
+    command = script(tmp_path, {}, on_term="signal.SIG_DFL")  # as long as no handler is there yet
+    life = asyncio.create_task(run_on_devices([CPU], settings(), command))
+    await started(tmp_path, "w-0")
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await asyncio.wait_for(life, 60) == ExitCode.OK
+
+
 async def test_a_second_signal_ends_them_at_once(tmp_path: Path) -> None:
     command = script(tmp_path, {}, on_term="signal.SIG_IGN")
     life = asyncio.create_task(run_on_devices([CPU, CPU], settings(), command))

@@ -39,6 +39,7 @@ from worker.policy.policy import Policy
 from worker.settings import Settings, load_settings
 from worker.stream import source
 from worker.stream.app import create_app
+from worker.stream.early_stop import until_the_loop_listens
 from worker.stream.host import host
 
 
@@ -138,6 +139,7 @@ def _card() -> SimpleNamespace:
 
 
 if __name__ == "__main__":
+    until_the_loop_listens()
     signal.signal(signal.SIGHUP, _block)
     if "FAKE_CARD" in os.environ:
         sys.modules["torch"] = cast("ModuleType", _card())

@@ -18,6 +18,7 @@ from worker.observability import tracing
 from worker.observability.health import Report
 from worker.observability.logs import configure_logs
 from worker.settings import Settings, SettingsError, load_settings
+from worker.stream.early_stop import until_the_loop_listens
 from worker.stream.live_policies import LivePolicies
 from worker.stream.pipeline import Pipeline
 from worker.stream.reviews import Reviews
@@ -123,6 +124,7 @@ def _port(settings: Settings) -> int:
 def __getattr__(name: str) -> faust.App:
     # Made on first use and not at import, so that the module can be imported without settings.
     if name == "app":
+        until_the_loop_listens()
         settings = load_settings()
         configure_logs(settings.log_format, settings.log_level)
         globals()["app"] = create_app(settings)
