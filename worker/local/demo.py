@@ -84,10 +84,10 @@ def _environment(kafka: LocalKafka, folder: Path, *, own: bool) -> dict[str, str
         "prepare_threads": "1",
         "llama_guard_batch_tokens": "8192",
     }
-    # Named in any case: a moderation.toml in the working directory may name others.
-    prefix = "" if own else f"demo-{uuid.uuid4().hex[:6]}."
-    names = ("input_topic", "safe_topic", "unsafe_topic", "review_topic", "dead_letter_topic", "group")
-    values |= {name: prefix + str(Settings.model_fields[name].default) for name in names}
+    if not own:
+        prefix = f"demo-{uuid.uuid4().hex[:6]}."
+        names = ("input_topic", "safe_topic", "unsafe_topic", "review_topic", "dead_letter_topic", "group")
+        values |= {name: prefix + str(Settings.model_fields[name].default) for name in names}
     return {f"MODERATION_{name.upper()}": value for name, value in values.items()}
 
 

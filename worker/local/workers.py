@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from worker.local.ports import free_ports
+from worker.settings import CONFIG_VARIABLE
 
 _STOP_SECONDS = 40  # above drain_seconds
 _TAIL_LINES = 15
@@ -31,7 +32,8 @@ class WorkerProcess:
         folder: Path,
         command: Sequence[str] = ("-m", "worker", "run"),
     ) -> None:
-        """`environment` has the settings as MODERATION_ variables, `command` what the Python interpreter is to run."""
+        """`environment` has the settings as MODERATION_ variables, and no other settings act, neither of this process's
+        environment nor of a file; `command` is what the Python interpreter is to run."""
         self.name = name
         self.log = folder / f"{name}.log"
         (self.port,) = free_ports(1)
@@ -40,11 +42,12 @@ class WorkerProcess:
             "MODERATION_WEB_PORT": str(self.port),
             "MODERATION_LOG_FORMAT": "json",
         }
+        no_file = {CONFIG_VARIABLE: os.devnull}
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("MODERATION_")}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
                 [sys.executable, *command],
-                env={**inherited, **environment, **own},
+                env={**inherited, **no_file, **environment, **own},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -94,7 +94,10 @@ def _messages(row: Mapping[str, Any], fields: RowFields) -> list[dict[str, Any]]
     column, text = fields.first(row, fields.text, TEXT_FIELDS)
     images = [_image(each) for name in _IMAGE_FIELDS for each in _listed(row.get(name))]
     if not column and not images:
-        raise BadRow(f"nothing to judge: none of event, messages, {', '.join(TEXT_FIELDS)}, image has a value")
+        raise BadRow(
+            f"nothing to judge: none of event, messages, {', '.join(TEXT_FIELDS)}, image has a value; "
+            "--text-column names another"
+        )
     if column and not isinstance(text, str):
         raise BadRow(f"{column}: is {type(text).__name__}, not text")
     role = row.get("role")
