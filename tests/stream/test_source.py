@@ -144,6 +144,26 @@ async def test_a_commit_that_is_refused_is_said_again_by_the_next_one(
     assert metrics.LAST_COMMIT._value.get() > 0
 
 
+async def test_the_last_commit_is_tried_until_it_is_taken(
+    joined: tuple[Source, FakeConsumer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, consumer = joined
+    progress: Progress[TopicPartition] = Progress()
+    progress.assign([ONE])
+    entry = progress.take(ONE, 0)
+    assert entry is not None
+    progress.done(entry)
+    monkeypatch.setattr("worker.stream.commits._AGAIN_SECONDS", 0)
+    consumer.commit_answer = TimeoutError()
+    last = asyncio.create_task(Commits(source, progress, lambda _: None).last())
+    for _ in range(30):
+        await asyncio.sleep(0)
+    assert not last.done()
+    consumer.commit_answer = None
+    await asyncio.wait_for(last, 60)
+    assert not progress.to_commit()
+
+
 @pytest.mark.parametrize("answer", [GroupAuthorizationFailedError("g"), KafkaError("what nobody expected")])
 async def test_what_no_later_commit_could_mend_is_raised(
     joined: tuple[Source, FakeConsumer], answer: KafkaError

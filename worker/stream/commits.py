@@ -9,6 +9,8 @@ from worker.observability import metrics
 from worker.stream.progress import Progress
 from worker.stream.source import Source
 
+_AGAIN_SECONDS = 0.2
+
 
 class Commits:
     """The one who commits. A commit says where each partition's finished prefix ends; where nothing is outstanding,
@@ -34,8 +36,13 @@ class Commits:
             if gone >= gone_seconds:
                 raise RuntimeError(f"the input topic {self._source.topic} has been gone for {gone:.0f} s")
 
-    async def now(self) -> None:
-        """Commits what is finished, once a commit under way has ended."""
+    async def last(self) -> None:
+        """Commits what is finished, at the end: until it is taken or no longer ours, or whoever stops us has enough."""
+        while not await self.now():  # noqa: ASYNC110  # Kafka is asked
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def now(self) -> bool:
+        """Commits what is finished, once a commit under way has ended; whether there is nothing left to commit."""
         async with self._committing:
             idle = [each for each in self._progress.owned if self._progress.idle(each)]
             positions = await asyncio.gather(*map(self._source.position, idle))
@@ -44,10 +51,11 @@ class Commits:
                     self._progress.moved_to(partition, position)
             ends = self._progress.to_commit()
             if not ends:
-                return
+                return True
             taken = await self._source.commit(ends)
-            self._counts[bool(taken)].inc()
+            self._counts[taken].inc()
             if taken:
                 metrics.LAST_COMMIT.set_to_current_time()
                 self._progress.committed(ends)
                 self._on_committed(ends)
+            return taken
