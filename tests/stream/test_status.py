@@ -67,8 +67,10 @@ class Worker:
             self.history.sample()
 
 
-def status(worker: Worker, recent: RecentOutcomes | None = None, policies: LivePolicies | None = None) -> Status:
-    settings = settings_of_values({**SETTINGS, **SECURITY})
+def status(
+    worker: Worker, recent: RecentOutcomes | None = None, policies: LivePolicies | None = None, **more: object
+) -> Status:
+    settings = settings_of_values({**SETTINGS, **SECURITY, **more})
     health = Health(120, 15, lambda: worker.at)
     health.phase = Phase.RUNNING
     clock = lambda: worker.at  # noqa: E731
@@ -158,6 +160,32 @@ def test_policies_by_name_and_hash(policies: LivePolicies) -> None:
     assert [(each["name"], each["hash"]) for each in listed] == [
         (name, policy.hash) for name in ("default", "strict") if (policy := policies.named(name))
     ]
+
+
+def test_the_shadow_and_the_reviewers_are_told_of_where_there_are_any() -> None:
+    worker = Worker()
+    assert (status(worker).document()["shadow"], status(worker).document()["reviews"]) == (None, None)
+    worker.add("shadow_verdicts", 90, "safe", "safe")
+    worker.add("shadow_verdicts", 10, "safe", "unsafe")
+    worker.add("shadow_dropped", 3, "busy")
+    worker.add("shadow_dropped", 0, "behind")
+    worker.add("reviews", 20, "default", "unsafe", "unsafe")
+    worker.add("reviews", 4, "default", "unsafe", "safe")
+    worker.add("reviews", 1, "other", "safe", "unsafe")
+    worker.add("reviews", 7, "default", "review", "unsafe")
+    worker.add("reviews", 2, "none", "none", "safe")
+    worker.add("reviews_unread", 1)
+    worker.second()
+    document = status(worker, shadow_policy="strict", shadow_share=0.2, reviews_topic="reviews").document()
+    assert document["shadow"] == {
+        "policy": "strict",
+        "share": 0.2,
+        "verdicts": 100,
+        "differ": 10,
+        "dropped": {"busy": 3},
+        "errors": 0,
+    }
+    assert document["reviews"] == {"decisions": 34, "of_decided": 25, "overturned": 5, "unread": True}
 
 
 def test_the_last_outcomes_of_each_kind_are_kept_without_what_people_wrote(policies: LivePolicies) -> None:

@@ -3,6 +3,7 @@ goes away."""
 
 import asyncio
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,10 +33,12 @@ async def _traffic(rig: Rig, sent: list[int]) -> None:
 
 
 @pytest.mark.chart
-async def test_the_page_shows_a_worker_at_work_and_its_end(rig: Rig, tmp_path: Path) -> None:
+async def test_the_page_shows_a_worker_at_work_and_its_end(
+    rig: Rig, topics: Callable[..., str], tmp_path: Path
+) -> None:
     program()
     sent: list[int] = []
-    with rig.worker(FAKE_CARD=1, FAKE_DELAY=0.01, dead_letter_limit_share=0) as worker:
+    with rig.worker(FAKE_CARD=1, FAKE_DELAY=0.01, dead_letter_limit_share=0, **_beside(rig, topics)) as worker:
         await rig.ready(worker)
         traffic = asyncio.create_task(_traffic(rig, sent))
         async with browser() as tab:
@@ -57,12 +60,21 @@ async def test_the_page_shows_a_worker_at_work_and_its_end(rig: Rig, tmp_path: P
             assert [each for each in tab.complaints if "ERR_CONNECTION" not in each] == []
 
 
+def _beside(rig: Rig, topics: Callable[..., str]) -> dict[str, object]:
+    """The settings of a shadow policy and of reviewers."""
+    policies = rig.folder / "policies.toml"
+    policies.write_text("[policies.strict]\nunsafe_threshold = 0.3\n")
+    shadow = {"policies_file": policies, "shadow_policy": "strict", "shadow_share": 1.0, "shadow_topic": topics()}
+    return shadow | {"reviews_topic": topics()}
+
+
 async def _moves(tab: Tab) -> None:
     await tab.until(f"{SEEN.strip()} > 0")
     before = await tab.ask(SEEN)
     await tab.until(f"{SEEN.strip()} > {before}")
     await tab.until("/dead letters [1-9]/.test(document.querySelector('#plots .key').textContent)")
-    for words in ("S9 Indiscriminate Weapons", "not_json", "llama_guard", "default", "2.0 GiB", "closed"):
+    told = ("S9 Indiscriminate Weapons", "not_json", "llama_guard", "default", "2.0 GiB", "closed", "Reviewers: ")
+    for words in (*told, "Shadow strict, 100 % of the events: "):
         await tab.until(f"document.getElementById('shown').textContent.includes('{words}')")
     assert await tab.ask("document.getElementById('phase').textContent") == "running"
     assert await tab.ask("document.querySelectorAll('#plots path.area').length") == 4

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from worker import __version__
+from worker.contract.verdict import Label
 from worker.moderation.guard_breaker import State
 from worker.observability.health import Health
 from worker.policy.taxonomy import CATEGORIES
@@ -51,6 +52,8 @@ class Status:
             "dead_letters": self._dead_letters(now),
             "lag": dict(sorted(now.by("consumer_lag").items(), key=lambda each: -each[1])[:_MOST_LISTED]),
             "policies": _policies(now, policies),
+            "shadow": self._shadow(now) if self._settings.shadow_policy else None,
+            "reviews": _reviews(now) if self._settings.reviews_topic else None,
             "categories": self._categories(now),
             "plots": {"seconds": SECONDS, **self._history.plots()},
             "last": self._recent.rows(policies.tenants if policies else ()),
@@ -101,6 +104,17 @@ class Status:
         causes = sorted(now.by("dead_letters").items(), key=lambda each: -each[1])
         return [{"cause": cause, "total": n, "lately": lately.get(cause, 0)} for cause, n in causes if n]
 
+    def _shadow(self, now: Reading) -> Document:
+        pairs = now.families.get("shadow_verdicts", {})
+        return {
+            "policy": self._settings.shadow_policy,
+            "share": self._settings.shadow_share,
+            "verdicts": now.total("shadow_verdicts"),
+            "differ": sum(n for (main, shadow), n in pairs.items() if main != shadow),
+            "dropped": {reason: n for reason, n in now.by("shadow_dropped").items() if n},
+            "errors": now.total("shadow_errors"),
+        }
+
     def _categories(self, now: Reading) -> list[Document]:
         strips, totals = self._history.categories(), now.by("violations")
         return [
@@ -127,6 +141,20 @@ def _guard(name: str, span: Span) -> Document:
         "fill": span.share("batch_padded_tokens", "batch_budget_tokens", name),
         "useful": span.share("batch_tokens", "batch_padded_tokens", name),
         "faults": faults,
+    }
+
+
+def _reviews(now: Reading) -> Document:
+    judged = {  # what the worker had decided itself, and a person says the same or the contrary
+        (verdict, person): n
+        for (_policy, verdict, person), n in now.families.get("reviews", {}).items()
+        if verdict in (Label.SAFE, Label.UNSAFE)
+    }
+    return {
+        "decisions": now.total("reviews"),
+        "of_decided": sum(judged.values()),
+        "overturned": sum(n for (verdict, person), n in judged.items() if verdict != person),
+        "unread": bool(now.total("reviews_unread")),
     }
 
 

@@ -36,6 +36,11 @@ _COUNTED: Final[tuple[Collector, ...]] = (
     metrics.POLICIES_LOADED,
     metrics.MODEL,
     metrics.SUSPECTS,
+    metrics.SHADOW_VERDICTS,
+    metrics.SHADOW_DROPPED,
+    metrics.SHADOW_ERRORS,
+    metrics.REVIEWS,
+    metrics.REVIEWS_UNREAD,
 )
 _PREFIX: Final = "moderation_"
 
