@@ -45,6 +45,17 @@ CASES: dict[str, Case] = {
         {'moderation_consumer_lag{instance="a", partition="0"}': "0+500x60"},
         {'moderation_consumer_lag{instance="a", partition="0"}': "30000-500x60"},
     ),
+    # 9,000 events wait, and 20 a second are judged; with the quiet one 100 a second.
+    "ModerationBehind": Case(
+        {
+            'moderation_consumer_lag{instance="a", partition="0"}': "9000x60",
+            'moderation_verdicts_total{instance="a", label="safe"}': "0+1200x60",
+        },
+        {
+            'moderation_consumer_lag{instance="a", partition="0"}': "9000x60",
+            'moderation_verdicts_total{instance="a", label="safe"}': "0+6000x60",
+        },
+    ),
     "ModerationEventsOld": Case(
         {"moderation_oldest_unfinished_seconds" + A: "0+20x60"},
         {"moderation_oldest_unfinished_seconds" + A: "5 90 5 4 80 6 7x60"},
