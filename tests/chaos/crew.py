@@ -55,7 +55,6 @@ class Crew:
         self._leaving: list[Member] = []
         self.kills: list[Kill] = []  # by SIGKILL and by records
         self.by_poison: list[str] = []  # the record of each kill
-        self.outages: list[Kill] = []  # of the broker, for those who find none at their start
         self.violations: list[str] = []
         self.started = 0
 
@@ -135,13 +134,11 @@ class Crew:
             self.kills.append(Kill(what, member.seen_alive, now, log.assigned, log.assigned_at))
             if log.poison and not member.killed:
                 self.by_poison.append(log.poison)
-        elif not self._ended_well(member, code, now, log):
+        elif not self._ended_well(member, code, log):
             wanted = "after SIGTERM" if member.told_to_go else "though nobody told it to"
             self.violations.append(f"{member.name} ended with {code} {wanted}:\n{member.process.tail()}")
         return True
 
-    def _ended_well(self, member: Member, code: int, now: float, log: WorkerLog) -> bool:
-        if code == ExitCode.CONFIG:  # it found no broker at its start
-            return any(out.since <= now <= out.until for out in self.outages)
+    def _ended_well(self, member: Member, code: int, log: WorkerLog) -> bool:
         early = code == -signal.SIGTERM and not log.lines  # Python itself was still starting
         return member.told_to_go and (code == ExitCode.OK or early)

@@ -96,11 +96,10 @@ class Excuses:
 
 
 def _of_kafka(line: ErrorLine) -> bool:
-    """Whether it is about the broker: aiokafka's own, also a task of its that nobody waits for any more, and a start
-    without one."""
+    """Whether it is about the broker: aiokafka's own, also a task of its that nobody waits for any more."""
     if line.logger == "asyncio":
         return "aiokafka" in line.event
-    return line.logger.startswith("aiokafka") or line.event.startswith("cannot start: ")
+    return line.logger.startswith("aiokafka")
 
 
 def unexplained(logs: Iterable[WorkerLog], excuses: Excuses) -> Iterator[ErrorLine]:

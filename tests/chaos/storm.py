@@ -60,6 +60,7 @@ class _Run:
         self._answered: set[UUID] = set()
         self._more = asyncio.Event()  # some were answered since it was cleared
         self._acts: Counter[Act] = Counter()
+        self._outages: list[Kill] = []  # of the broker
         self._left = 0  # of the history
         self._due: float = 0  # the events after which the next step comes
 
@@ -141,11 +142,11 @@ class _Run:
 
     async def _bounce(self, seconds: float) -> None:
         began = time.time()
-        self._crew.outages.append(Kill("broker", began, math.inf))
+        self._outages.append(Kill("broker", began, math.inf))
         await asyncio.to_thread(self._broker.kill)
         await asyncio.sleep(seconds)
         await asyncio.to_thread(self._broker.start)
-        self._crew.outages[-1] = Kill("broker", began, time.time() + _AFTER_OUTAGE_SECONDS)
+        self._outages[-1] = Kill("broker", began, time.time() + _AFTER_OUTAGE_SECONDS)
 
     # -- how far it is ------------------------------------------------------------------------------------------------
 
@@ -182,11 +183,11 @@ class _Run:
     async def _settle(self, sending: Sender) -> Report:
         crew = self._crew
         asked = sending.asked | await asked_of(self._rig, self._by_number)
-        ledger = settle(asked.values(), await self._answers(), [*crew.kills, *crew.outages])
+        ledger = settle(asked.values(), await self._answers(), [*crew.kills, *self._outages])
         lag = sum((await self._rig.lag()).values())
         excuses = Excuses(
             crew.kills,
-            crew.outages,
+            self._outages,
             {(each.partition, each.offset) for each in asked.values() if each.wanted == POISON},
         )
         logs = crew.logs()

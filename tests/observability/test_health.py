@@ -43,6 +43,7 @@ def test_a_new_worker_loads_and_is_live_but_not_ready() -> None:
 @pytest.mark.parametrize(
     ("phase", "live", "ready"),
     [
+        (Phase.WAITING, True, False),
         (Phase.LOADING, True, False),
         (Phase.JOINING, True, False),
         (Phase.RUNNING, True, True),
@@ -58,7 +59,7 @@ def test_each_phase_has_its_answers(phase: Phase, live: bool, ready: bool) -> No
     assert health.live().why
 
 
-@pytest.mark.parametrize("phase", [Phase.LOADING, Phase.JOINING, Phase.DRAINING])
+@pytest.mark.parametrize("phase", [Phase.WAITING, Phase.LOADING, Phase.JOINING, Phase.DRAINING])
 def test_before_and_after_running_nothing_need_come_around(phase: Phase) -> None:
     worker = Worker(phase)
     worker.health.polled(5)

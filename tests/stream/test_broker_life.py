@@ -1,6 +1,7 @@
 """A broker that dies, comes back, freezes: nothing is lost, and the worker goes on as the same process."""
 
 import asyncio
+import signal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -72,6 +73,56 @@ async def test_a_broker_that_is_killed_and_comes_back(broker: JvmBroker, own: Ri
             status, body = await asyncio.to_thread(probe, worker, "/readyz")
             assert (status, body["phase"]) == (200, "running")
             assert await asyncio.to_thread(worker.stop) == ExitCode.OK
+
+
+async def test_a_worker_that_starts_while_the_broker_is_away_waits_for_it(broker: JvmBroker, own: Rig) -> None:
+    ids = await own.send(_events(100))
+    await asyncio.to_thread(broker.kill)
+    with own.worker("waits") as worker:
+        await until(lambda: (probe(worker, "/readyz")[1] or {}).get("phase") == "waiting")
+        assert probe(worker, "/readyz")[0] == 503
+        assert probe(worker, "/healthz")[0] == 200
+        await until(lambda: worker.log.read_text().count("waiting for Kafka") >= 2)  # it asks again
+        await asyncio.to_thread(broker.start)
+        async with own.outcomes() as outcomes:
+            await _all_answered(own, outcomes, ids)
+        assert await asyncio.to_thread(worker.stop) == ExitCode.OK
+    assert set(outcomes.ids.values()) == {1}
+    assert "cannot be reached" in worker.log.read_text()
+
+
+async def test_a_worker_that_waits_for_a_broker_stops_when_it_is_told_to(broker: JvmBroker, own: Rig) -> None:
+    await asyncio.to_thread(broker.kill)
+    try:
+        with own.worker("waits") as worker:
+            await until(lambda: "waiting for Kafka" in worker.log.read_text())
+            assert await asyncio.to_thread(worker.stop) == ExitCode.OK
+    finally:
+        await asyncio.to_thread(broker.start)
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+async def test_a_stop_while_the_broker_is_away(broker: JvmBroker, own: Rig, comes_back: bool) -> None:
+    """All is answered, and its commit has to wait: for the broker, or until the drain's deadline."""
+    ids = await own.send(_events(100))
+    async with own.outcomes() as outcomes:
+        with own.worker("stops", commit_interval_seconds=3600, drain_seconds=30 if comes_back else 8) as worker:
+            await outcomes.until_answered(ids)
+            await asyncio.to_thread(broker.kill)
+            try:
+                worker.signal(signal.SIGTERM)
+                await until(lambda: "no answer to a commit" in worker.log.read_text())
+                if not comes_back:
+                    assert await asyncio.to_thread(worker.wait) == ExitCode.DRAIN_DEADLINE
+            finally:
+                await asyncio.to_thread(broker.start)
+            if comes_back:
+                assert await asyncio.to_thread(worker.wait) == ExitCode.OK
+        with own.worker("next"):
+            await own.no_lag()
+        await outcomes.read_to_end()
+    assert outcomes.ids.keys() == set(ids)
+    assert set(outcomes.ids.values()) == {1 if comes_back else 2}, "a repeated verdict has the same id"
 
 
 async def test_a_broker_that_restarts_in_order_while_there_is_nothing_to_do(broker: JvmBroker, own: Rig) -> None:

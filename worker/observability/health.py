@@ -9,6 +9,7 @@ from enum import StrEnum
 class Phase(StrEnum):
     """What a worker is doing."""
 
+    WAITING = "waiting"  # at the start, for brokers that do not answer
     LOADING = "loading"  # models on their way
     JOINING = "joining"  # no assignment yet
     RUNNING = "running"

@@ -132,7 +132,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
         self._works = Works()
         metrics.OLDEST_UNFINISHED.follow(self._works.oldest)
         try:
-            self.parts = parts = await start(self.settings, self._load, self.orderly_stop.guard_down)
+            self.parts = parts = await start(self.settings, self._load, self.orderly_stop.guard_down, self.health)
             self._policies = parts.policies
             self._counts = OutcomeCounts((), recent=self.recent if self.settings.status_page else None)
             self._policies.follow_tenants(self._counts.tell_apart)
@@ -164,7 +164,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
             self._tasks[0].cancel()  # the intake; the commits go on
         if not failed:
             await self._drain(self._progress.owned)
-            if error := await closed(self._commits.now):
+            if error := await closed(self._commits.last):
                 self._fail(error)
         for task in self._tasks[1:]:
             task.cancel()
@@ -280,7 +280,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
             if not work.entry.owner.live and not work.handed_over:  # it was not finished in time
                 self._give_back(work)
 
-    async def _within(self, seconds: float, doing: Awaitable[None], late: str) -> None:
+    async def _within(self, seconds: float, doing: Awaitable[object], late: str) -> None:
         try:
             async with asyncio.timeout(seconds):
                 await doing

@@ -11,6 +11,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
+    KafkaConnectionError,
     KafkaError,
     LeaderNotAvailableError,
     SaslAuthenticationFailed,
@@ -38,6 +39,8 @@ class Fault:
     """What is wrong with it; reads on after `what`."""
     remedy: str
     """What a person can do about it."""
+    may_pass: bool = False
+    """Whether it is mere silence: brokers that are away look like this, and so may a wrong address."""
 
     def __str__(self) -> str:
         return " ".join(f"{self.what} {self.why}: {self.remedy}".split())  # a broker's words may hold line breaks
@@ -70,11 +73,13 @@ async def preflight(
         async with asyncio.timeout(timeout + 1.0):  # for what has no deadline of its own
             return await check.connection() or await check.rights(group, reads, writes)
     except TimeoutError:
-        return [Fault(check.cluster, f"did not answer within {timeout:g} s", "check the brokers and the network")]
+        remedy = "check the brokers and the network"
+        return [Fault(check.cluster, f"did not answer within {timeout:g} s", remedy, may_pass=True)]
     except (KafkaError, OSError) as error:
         # Reachable by its bootstrap address a moment ago: what fails now is the way to the brokers that it named.
         remedy = "check that the brokers' advertised.listeners can be reached from here and are named in certificates"
-        return [Fault(check.cluster, f"takes connections but its brokers do not answer ({_words(error)})", remedy)]
+        why = f"takes connections but its brokers do not answer ({_words(error)})"
+        return [Fault(check.cluster, why, remedy, may_pass=True)]
 
 
 class _Check:
@@ -109,7 +114,7 @@ class _Check:
                 await self._knock(host, port, limit)
             except (KafkaError, OSError, EOFError, TimeoutError) as error:
                 why, remedy = self._explain(error, limit)
-                faults.append(Fault(f"broker {host}:{port}", why, remedy))
+                faults.append(Fault(f"broker {host}:{port}", why, remedy, may_pass=self._may_pass(error)))
             else:
                 return []
         return faults
@@ -143,7 +148,8 @@ class _Check:
         except GroupAuthorizationFailedError:
             return [self._no_right(what, Operations.READ, resource)]
         except (KafkaError, OSError) as error:
-            return [Fault(what, f"has no coordinator that answers ({_words(error)})", "check the brokers' health")]
+            why = f"has no coordinator that answers ({_words(error)})"
+            return [Fault(what, why, "check the brokers' health", may_pass=True)]
         if operations is None or Operations.READ in operations:
             return []
         return [self._no_right(what, Operations.READ, resource)]
@@ -164,6 +170,14 @@ class _Check:
                     await connection.send(MetadataRequest([]))
             finally:
                 connection.close()
+
+    def _may_pass(self, error: Exception) -> bool:
+        """Whether a failed connection is mere silence, or one broken off as by a broker that stops or starts."""
+        if isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError):
+            return False
+        if isinstance(error, KafkaConnectionError | EOFError | ConnectionResetError):
+            return self._tokens is None  # so a broker rejects a token, too
+        return isinstance(error, OSError)
 
     def _explain(self, error: Exception, limit: float) -> tuple[str, str]:
         """Why a connection failed and what to do."""

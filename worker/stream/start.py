@@ -11,6 +11,7 @@ import structlog
 from worker.guards.guard import Guard
 from worker.moderation.moderator import Moderator, ModeratorOptions
 from worker.observability import metrics
+from worker.observability.health import Health, Phase
 from worker.settings import Settings
 from worker.stream.checks import kafka_faults
 from worker.stream.isolation import Isolation
@@ -25,6 +26,7 @@ log = structlog.get_logger(__name__)
 # Seconds after which a thread that waits for Python's lock gets it; Python's own is ten times as long. An event goes
 # from the event loop to a preparing thread, back, to the device's and back: on a busy loop each would wait that long.
 _SWITCH_SECONDS = 0.0005
+_AGAIN_SECONDS = 5.0  # until brokers that do not answer are asked again
 _YOUNG_OBJECTS = 20_000  # allocations between two collections of the youngest objects; Python's own is 700
 
 # Settings, and what takes a line of progress -> guards. Runs on a thread.
@@ -32,7 +34,7 @@ LoadGuards = Callable[[Settings, Callable[[str], None]], Sequence[Guard]]
 
 
 class KafkaNotReady(Exception):
-    """Topics or rights are missing, or no broker answers; the message has a line for each fault."""
+    """Topics or rights are missing, or no broker answers; the message has each fault."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         super().__init__("; ".join(map(str, faults)))
@@ -50,19 +52,22 @@ class Started:
     isolation: Isolation
 
 
-async def start(settings: Settings, load: LoadGuards, stop_without: Callable[[str], None]) -> Started:
-    """Everything but the consumer's start. Raises what keeps the worker from its work, the quick checks first.
+async def start(settings: Settings, load: LoadGuards, stop_without: Callable[[str], None], health: Health) -> Started:
+    """Everything but the consumer's start. Raises what keeps the worker from its work, the quick checks first; brokers
+    that do not answer are waited for.
 
     `stop_without` is called with the name of a guard that is down, where the settings want the worker to stop then.
+    `health` is told the phase.
     """
     policies = LivePolicies(settings)
     check_shadow_policy(settings, policies)
-    await _check_kafka(settings)
+    await _kafka_is_there(settings, health)
     guards = await asyncio.to_thread(load, settings, log.info)
     for model in (model for guard in guards for model in guard.models):
         metrics.MODEL.labels(model.id, model.revision, str(model.stand_in).lower()).set(1)
         if model.stand_in:
             log.warning("this model is a stand-in: its verdicts say nothing about the content", model=model.id)
+    await _kafka_is_there(settings, health)  # still: loading may take minutes
     publisher = Publisher(settings)
     await publisher.start()
     _spare_the_garbage_collector()
@@ -80,10 +85,15 @@ async def start(settings: Settings, load: LoadGuards, stop_without: Callable[[st
     return Started(moderator, policies, Source(settings), publisher, Isolation.of(settings))
 
 
-async def _check_kafka(settings: Settings) -> None:
-    faults = await kafka_faults(settings)
-    if faults:
-        raise KafkaNotReady(faults)
+async def _kafka_is_there(settings: Settings, health: Health) -> None:
+    """Waits for brokers that do not answer. Raises KafkaNotReady for what waiting does not mend."""
+    while faults := await kafka_faults(settings):
+        if not all(fault.may_pass for fault in faults):
+            raise KafkaNotReady(faults)
+        health.phase = Phase.WAITING
+        log.warning("waiting for Kafka", cause="; ".join(map(str, faults)), tries_again_in=_AGAIN_SECONDS)
+        await asyncio.sleep(_AGAIN_SECONDS)
+    health.phase = Phase.LOADING
 
 
 def _spare_the_garbage_collector() -> None:
