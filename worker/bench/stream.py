@@ -8,8 +8,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import orjson
@@ -24,6 +24,8 @@ from worker.stream.topics import TopicSpec, create_topics
 PARTITIONS = 4
 STEADY_RATE, STEADY_SECONDS = 1000.0, 20.0  # events a second, and how long, for the latency
 WARM_SECONDS = 10.0
+LOOK_SECONDS = 0.02
+PLAIN_TIMES = 4  # as many events for the plain loop: else it is done in a second, half of it its start
 OUTPUTS = ("safe_topic", "unsafe_topic", "review_topic", "dead_letter_topic")
 
 
@@ -43,13 +45,19 @@ async def fill(bootstrap: str, topic: str, count: int) -> None:
     await producer.stop()
 
 
-async def ends(bootstrap: str, topics: list[str]) -> int:
-    """Records in these topics so far."""
+@asynccontextmanager
+async def counter(bootstrap: str, topics: list[str]) -> AsyncIterator[Callable[[], Awaitable[int]]]:
+    """What tells how many records are in these topics so far. It is asked all the time, so it is one consumer: to
+    connect anew takes as much of the cores as some hundred events, and they are the measured process's."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    partitions = [TopicPartition(topic, number) for topic in topics for number in range(PARTITIONS)]
+
+    async def count() -> int:
+        return sum((await consumer.end_offsets(partitions)).values())
+
     await consumer.start()
     try:
-        found = await consumer.end_offsets([TopicPartition(topic, n) for topic in topics for n in range(PARTITIONS)])
-        return sum(found.values())
+        yield count
     finally:
         await consumer.stop()
 
@@ -57,17 +65,18 @@ async def ends(bootstrap: str, topics: list[str]) -> int:
 async def timed(bootstrap: str, outputs: list[str], count: int, process: subprocess.Popen[bytes]) -> float:
     """Events/s from the first to the last output record. The process must be alive all the time."""
     began, first = None, 0
-    while True:
-        done = await ends(bootstrap, outputs)
-        if done and began is None:
-            began, first = time.perf_counter(), done
-        if began is not None and done >= count:
-            if done == first:
-                raise RuntimeError(f"{count} events were through before the first look: measure more of them")
-            return (done - first) / (time.perf_counter() - began)
-        if process.poll() is not None:
-            raise RuntimeError(f"the process ended with {process.returncode}")
-        await asyncio.sleep(0.02)
+    async with counter(bootstrap, outputs) as so_far:
+        while True:
+            done = await so_far()
+            if done and began is None:
+                began, first = time.perf_counter(), done
+            if began is not None and done >= count:
+                if done == first:
+                    raise RuntimeError(f"{count} events were through before the first look: measure more of them")
+                return (done - first) / (time.perf_counter() - began)
+            if process.poll() is not None:
+                raise RuntimeError(f"the process ended with {process.returncode}")
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 async def new_settings(bootstrap: str) -> dict[str, str]:
@@ -126,22 +135,24 @@ class StreamResult:
 def bench_stream(bootstrap: str | None, events: int, rounds: int, say: Callable[[str], None]) -> StreamResult:
     """Both sides in turn, on the Kafka at `bootstrap` or one that is started. Raises KafkaUnavailable."""
     with local_kafka(bootstrap, say=say) as kafka:
-        plain, worker, steady = [], [], []
-        for number in range(rounds):
-            plain.append(asyncio.run(measure(kafka.bootstrap_servers, "plain", events)))
-            worker.append(asyncio.run(measure(kafka.bootstrap_servers, "worker", events)))
-            steady.append(asyncio.run(latency(kafka.bootstrap_servers, STEADY_RATE, STEADY_SECONDS)))
+        found = []
+        for number in range(rounds if bootstrap else rounds + 1):
+            plain = asyncio.run(measure(kafka.bootstrap_servers, "plain", events * PLAIN_TIMES))
+            worker = asyncio.run(measure(kafka.bootstrap_servers, "worker", events))
+            steady = asyncio.run(latency(kafka.bootstrap_servers, STEADY_RATE, STEADY_SECONDS))
+            found.append((plain, worker, steady))
             say(
-                f"round {number + 1}: plain loop {plain[-1]:,.0f}, worker {worker[-1]:,.0f} events/s; "
-                f"p50 {steady[-1].p50_ms} ms, p99 {steady[-1].p99_ms} ms"
+                f"round {number + bool(bootstrap)}: plain loop {plain:,.0f}, worker {worker:,.0f} events/s; "
+                f"p50 {steady.p50_ms} ms, p99 {steady.p99_ms} ms"
             )
+    counted = found[-rounds:]  # a broker that was just started is slow for its first minute: its round 0 does not count
     return StreamResult(
-        ratio=statistics.median(ours / theirs for ours, theirs in zip(worker, plain, strict=True)),
-        worker_events_per_second=statistics.median(worker),
-        plain_events_per_second=statistics.median(plain),
+        ratio=statistics.median(worker / plain for plain, worker, _ in counted),
+        worker_events_per_second=statistics.median(worker for _, worker, _ in counted),
+        plain_events_per_second=statistics.median(plain for plain, _, _ in counted),
         events=events,
         rounds=rounds,
-        latency_events_per_second=statistics.median(each.answered_per_second for each in steady),
-        latency_p50_ms=statistics.median(each.p50_ms or math.inf for each in steady),  # None: no answer
-        latency_p99_ms=statistics.median(each.p99_ms or math.inf for each in steady),
+        latency_events_per_second=statistics.median(steady.answered_per_second for _, _, steady in counted),
+        latency_p50_ms=statistics.median(steady.p50_ms or math.inf for _, _, steady in counted),  # None: no answer
+        latency_p99_ms=statistics.median(steady.p99_ms or math.inf for _, _, steady in counted),
     )

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from worker.bench.stream import OUTPUTS, ends, fill, new_settings, side
+from worker.bench.stream import LOOK_SECONDS, OUTPUTS, counter, fill, new_settings, side
 from worker.local.kafka import local_kafka
 
 
@@ -21,13 +21,18 @@ async def _measured(bootstrap: str, events: int) -> float:
     await fill(bootstrap, settings["input_topic"], events)
     outputs = [settings[name] for name in OUTPUTS]
     with side("worker", settings) as process:
-        while not (first := await ends(bootstrap, outputs)):
-            if process.poll() is not None:
-                raise RuntimeError(f"the process ended with {process.returncode}")
-        began = _cpu_seconds(process.pid)
-        while (done := await ends(bootstrap, outputs)) < events:
-            if process.poll() is not None:
-                raise RuntimeError(f"the process ended with {process.returncode}")
+        async with counter(bootstrap, outputs) as so_far:
+
+            async def until(count: int) -> int:
+                while (done := await so_far()) < count:
+                    if process.poll() is not None:
+                        raise RuntimeError(f"the process ended with {process.returncode}")
+                    await asyncio.sleep(LOOK_SECONDS)
+                return done
+
+            first = await until(1)
+            began = _cpu_seconds(process.pid)
+            done = await until(events)
         if done == first:
             raise RuntimeError(f"{events} events were through before the first look: measure more of them")
         return (_cpu_seconds(process.pid) - began) / (done - first)
