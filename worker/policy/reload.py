@@ -16,7 +16,7 @@ class PolicyReload:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._acting = b""  # digest of what was taken last
-        self._seen = b""  # and of what the last look saw
+        self._seen: bytes | str = b""  # and of what the last look saw, or why it saw nothing
         self._refused: tuple[bytes, PolicyError] | None = None
 
     def first(self) -> PolicyStore:
@@ -29,18 +29,22 @@ class PolicyReload:
     def look(self) -> PolicyStore | None:
         """The new policies, once two looks in a row have seen the same content; None where there are none to take.
 
-        Raises PolicyError where what is there cannot be used, at each look.
+        Raises PolicyError where what is there cannot be used, from the second look in a row on that sees it: a file
+        that is moved into its place is gone for a moment.
         """
+        seen_before = self._seen
         try:
             texts = read_texts(self._path)
-        except PolicyError:
-            self._seen = b""
-            raise
-        seen_before, self._seen = self._seen, digest_of(texts)
-        if self._seen == self._acting or self._seen != seen_before:
+        except PolicyError as error:
+            self._seen = str(error)
+            if self._seen == seen_before:
+                raise
             return None
-        policies = self._whole(texts)
-        self._acting = self._seen
+        digest = self._seen = digest_of(texts)
+        if digest == self._acting or digest != seen_before:
+            return None
+        policies = self._whole(texts, digest)
+        self._acting = digest
         return policies
 
     @property
@@ -48,11 +52,11 @@ class PolicyReload:
         """Whether the last look saw what was taken last."""
         return self._seen == self._acting
 
-    def _whole(self, texts: Texts) -> PolicyStore:
-        if self._refused and self._refused[0] == self._seen:  # it takes a second to find 10,000 policies wrong
+    def _whole(self, texts: Texts, digest: bytes) -> PolicyStore:
+        if self._refused and self._refused[0] == digest:  # it takes a second to find 10,000 policies wrong
             raise self._refused[1]
         try:
             return PolicyStore.from_texts(texts)
         except PolicyError as error:
-            self._refused = self._seen, error
+            self._refused = digest, error
             raise
