@@ -101,7 +101,8 @@ def _prometheus() -> None:
 
 def _browser() -> None:
     """Debian's Chromium with whatever it needs that is not installed here. It is unpacked, not installed."""
-    if (BIN / "chromium").exists() or any(map(shutil.which, BROWSERS)):
+    script = BIN / "chromium"
+    if any(map(shutil.which, BROWSERS)) or _starts(script):
         return
     print("fetching Chromium, 100 MB ...", flush=True)
     planned = _apt("chromium", "install", "--simulate", "--no-install-recommends", "chromium").splitlines()
@@ -112,9 +113,19 @@ def _browser() -> None:
         libraries = ":".join(f"$root/{each}" for each in folders)
         shutil.rmtree(TOOLS / "chromium", ignore_errors=True)
         root.rename(TOOLS / "chromium")
-    script = BIN / "chromium"
     script.write_text(_START_BROWSER.format(libraries=libraries))
     script.chmod(0o755)
+    if not _starts(script):
+        script.unlink()
+        raise CannotHave("what was fetched does not start here: install chromium")
+
+
+def _starts(browser: Path) -> bool:
+    """Whether it finds its libraries: on another machine, or after an upgrade, it may miss some."""
+    try:
+        return subprocess.run([browser, "--version"], capture_output=True, check=False, timeout=60).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 def _unpack_debian(program: str, packages: Sequence[str], root: Path) -> None:

@@ -11,6 +11,7 @@ class Case:
 
     fires: Series
     quiet: Series
+    quiet_too: tuple[Series, ...] = ()
     minute: int = 40
 
 
@@ -45,7 +46,11 @@ CASES: dict[str, Case] = {
         {'moderation_consumer_lag{instance="a", partition="0"}': "0+500x60"},
         {'moderation_consumer_lag{instance="a", partition="0"}': "30000-500x60"},
     ),
-    # 9,000 events wait, and 20 a second are judged; with the quiet one 100 a second.
+    "ModerationWaitingForKafka": Case(
+        {"moderation_waiting_for_kafka" + A: "1x60", "moderation_waiting_for_kafka" + B: "0x60"},
+        {"moderation_waiting_for_kafka" + A: "1x2 0x10 1x2 0x60"},
+    ),
+    # 9,000 events wait, and 20 a second are judged; where it is quiet 100 a second, or the backlog melts, or is small.
     "ModerationBehind": Case(
         {
             'moderation_consumer_lag{instance="a", partition="0"}': "9000x60",
@@ -55,6 +60,16 @@ CASES: dict[str, Case] = {
             'moderation_consumer_lag{instance="a", partition="0"}': "9000x60",
             'moderation_verdicts_total{instance="a", label="safe"}': "0+6000x60",
         },
+        (
+            {
+                'moderation_consumer_lag{instance="a", partition="0"}': "90000-1500x60",
+                'moderation_verdicts_total{instance="a", label="safe"}': "0+1200x60",
+            },
+            {
+                'moderation_consumer_lag{instance="a", partition="0"}': "900x60",
+                'moderation_verdicts_total{instance="a", label="safe"}': "0+60x60",
+            },
+        ),
     ),
     "ModerationEventsOld": Case(
         {"moderation_oldest_unfinished_seconds" + A: "0+20x60"},

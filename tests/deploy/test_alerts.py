@@ -82,7 +82,8 @@ def test_an_alert_is_raised_when_it_should_and_only_then(name: str, tmp_path: Pa
     case = CASES[name]
     rules = tmp_path / "rules.yaml"
     rules.write_text(RULES.read_text(encoding="utf-8"), encoding="utf-8")
-    tests = [_asked(name, case.fires, case.minute, raised=True), _asked(name, case.quiet, case.minute, raised=False)]
+    quiet = [_asked(name, series, case.minute, raised=False) for series in (case.quiet, *case.quiet_too)]
+    tests = [_asked(name, case.fires, case.minute, raised=True), *quiet]
     unit = tmp_path / "unit.yaml"
     unit.write_text(
         yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests}), encoding="utf-8"

@@ -79,11 +79,14 @@ async def test_a_worker_that_starts_while_the_broker_is_away_waits_for_it(broker
     ids = await own.send(_events(100))
     await asyncio.to_thread(broker.kill)
     with own.worker("waits") as worker:
-        await until(lambda: (probe(worker, "/readyz")[1] or {}).get("phase") == "waiting")
-        assert probe(worker, "/readyz")[0] == 503
-        assert probe(worker, "/healthz")[0] == 200
-        await until(lambda: worker.log.read_text().count("waiting for Kafka") >= 2)  # it asks again
-        await asyncio.to_thread(broker.start)
+        try:
+            await until(lambda: (probe(worker, "/readyz")[1] or {}).get("phase") == "waiting")
+            assert probe(worker, "/readyz")[0] == 503
+            assert probe(worker, "/healthz")[0] == 200
+            assert metric(worker, "moderation_waiting_for_kafka") == 1
+            await until(lambda: worker.log.read_text().count("waiting for Kafka") >= 2)  # it asks again
+        finally:
+            await asyncio.to_thread(broker.start)
         async with own.outcomes() as outcomes:
             await _all_answered(own, outcomes, ids)
         assert await asyncio.to_thread(worker.stop) == ExitCode.OK
@@ -106,7 +109,7 @@ async def test_a_stop_while_the_broker_is_away(broker: JvmBroker, own: Rig, come
     """All is answered, and its commit has to wait: for the broker, or until the drain's deadline."""
     ids = await own.send(_events(100))
     async with own.outcomes() as outcomes:
-        with own.worker("stops", commit_interval_seconds=3600, drain_seconds=30 if comes_back else 8) as worker:
+        with own.worker("stops", commit_interval_seconds=3600, drain_seconds=150 if comes_back else 8) as worker:
             await outcomes.until_answered(ids)
             await asyncio.to_thread(broker.kill)
             try:
@@ -117,7 +120,7 @@ async def test_a_stop_while_the_broker_is_away(broker: JvmBroker, own: Rig, come
             finally:
                 await asyncio.to_thread(broker.start)
             if comes_back:
-                assert await asyncio.to_thread(worker.wait) == ExitCode.OK
+                assert await asyncio.to_thread(worker.wait, 200) == ExitCode.OK
         with own.worker("next"):
             await own.no_lag()
         await outcomes.read_to_end()

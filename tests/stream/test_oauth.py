@@ -13,12 +13,13 @@ from tests.stream.secure_kafka import unsecured_token
 from tests.stream.token_endpoint import CLIENT, CLIENT_SECRET, TokenEndpoint, token_endpoint
 from worker.local.ports import free_ports
 from worker.settings import SettingsError
-from worker.stream.oauth import ClientCredentials, FileToken, TokenUnavailable
+from worker.stream.oauth import ClientCredentials, FileToken, TokenEndpointAway, TokenUnavailable
 
 
-async def refusal(provider: FileToken | ClientCredentials) -> str:
+async def refusal(provider: FileToken | ClientCredentials, kind: type[TokenUnavailable] = TokenUnavailable) -> str:
     with pytest.raises(TokenUnavailable) as caught:
         await provider.token()
+    assert caught.type is kind
     assert "hush" not in str(caught.value)
     return str(caught.value.args[0])
 
@@ -124,7 +125,13 @@ async def test_an_answer_that_is_no_token() -> None:
 
 async def test_an_endpoint_that_does_not_answer() -> None:
     nobody = TokenEndpoint(str, url=f"http://127.0.0.1:{free_ports(1)[0]}/token")
-    assert (await refusal(client_of(nobody))).startswith(f"{nobody.url} does not answer: ConnectError: ")
+    assert (await refusal(client_of(nobody), TokenEndpointAway)).startswith(f"{nobody.url} does not answer: Connect")
+
+
+@pytest.mark.parametrize(("status", "kind"), [(503, TokenEndpointAway), (403, TokenUnavailable)])
+async def test_an_endpoint_that_gives_none(status: int, kind: type[TokenUnavailable]) -> None:
+    with token_endpoint(lambda: "t", status=status) as endpoint:
+        assert await refusal(client_of(endpoint), kind) == f"{endpoint.url} gives no token: HTTP {status}"
 
 
 async def test_a_secret_that_cannot_be_read() -> None:

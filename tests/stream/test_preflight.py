@@ -1,5 +1,6 @@
 """Preflight against real brokers: nothing to say when all is well, one right line for every fault."""
 
+import math
 import ssl
 import time
 import uuid
@@ -7,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from aiokafka.errors import NodeNotReadyError
+from aiokafka.errors import IncompatibleBrokerVersion, NodeNotReadyError
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -53,7 +54,7 @@ async def test_missing_topics_are_named_each(kafka: LocalKafka, topics: Callable
         "topic chat.nothing does not exist: create it with `moderation-worker topics create`",
         "topic verdicts.nothing does not exist: create it with `moderation-worker topics create`",
     ]
-    assert not any(fault.may_pass for fault in faults)
+    assert [fault.patience for fault in faults] == [0, 0]
 
 
 async def test_unreachable_port() -> None:
@@ -62,7 +63,7 @@ async def test_unreachable_port() -> None:
     assert [fault.what for fault in faults] == [f"broker {nobody}", f"broker {nobody_else}"]
     for fault in faults:
         assert "cannot be reached" in fault.why and fault.remedy == "check the address and that the broker runs"
-        assert fault.may_pass
+        assert fault.patience == math.inf
 
 
 async def test_one_reachable_server_is_enough(kafka: LocalKafka, topics: Callable[..., str]) -> None:
@@ -112,7 +113,16 @@ async def test_brokers_behind_an_unreachable_advertised_address(
     monkeypatch.setattr(module, "topic_metadata", unreachable)
     (fault,) = await check(kafka.bootstrap_servers, reads=["any"], timeout=5)
     assert "its brokers do not answer (NodeNotReadyError: node 7)" in fault.why
-    assert "advertised.listeners" in fault.remedy and fault.may_pass
+    assert "advertised.listeners" in fault.remedy and 0 < fault.patience < math.inf
+
+
+async def test_brokers_that_will_never_do(kafka: LocalKafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(*_: object) -> None:
+        raise IncompatibleBrokerVersion("too old")
+
+    monkeypatch.setattr(module, "topic_metadata", refused)
+    (fault,) = await check(kafka.bootstrap_servers, reads=["any"], timeout=5)
+    assert "too old" in fault.why and fault.patience == 0
 
 
 # -- a cluster with logins and rights
@@ -210,6 +220,7 @@ class TestGuarded:
     async def test_no_login_where_one_is_wanted(self, guarded: JvmBroker) -> None:
         (fault,) = await check(guarded.address("USERS"), timeout=30)
         assert "broke off" in fault.why and "PLAINTEXT" in fault.remedy
+        assert 0 < fault.patience < math.inf, "so does a broker that stops, but not for ever"
 
     async def check_as(self, broker: JvmBroker, user: str, password: str | None = None, **changes: str) -> list[str]:
         security = {

@@ -11,8 +11,11 @@ from aiokafka.errors import (
     CommitFailedError,
     CorruptRecordException,
     GroupAuthorizationFailedError,
+    IllegalGenerationError,
     IllegalStateError,
     KafkaError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
 )
 
 from worker.observability import metrics
@@ -155,13 +158,45 @@ async def test_the_last_commit_is_tried_until_it_is_taken(
     progress.done(entry)
     monkeypatch.setattr("worker.stream.commits._AGAIN_SECONDS", 0)
     consumer.commit_answer = TimeoutError()
-    last = asyncio.create_task(Commits(source, progress, lambda _: None).last())
+    last = asyncio.create_task(Commits(source, progress, lambda _: None).last(lambda: False))
     for _ in range(30):
         await asyncio.sleep(0)
     assert not last.done()
     consumer.commit_answer = None
     await asyncio.wait_for(last, 60)
     assert not progress.to_commit()
+
+
+@pytest.mark.parametrize("cause", [UnknownMemberIdError(), IllegalGenerationError()])
+async def test_whom_the_group_has_expelled_commits_no_more_until_it_is_back(
+    joined: tuple[Source, FakeConsumer], cause: KafkaError
+) -> None:
+    """aiokafka has forgotten its name by then, and a group without members takes a commit from anybody."""
+    source, consumer = joined
+    consumer.commit_answer = refusal = CommitFailedError("the group has rebalanced")
+    refusal.__cause__ = cause
+    assert not await source.commit({ONE: 1})
+    consumer.commit_answer = None
+    assert not await source.commit({ONE: 1})
+    assert source.expelled
+    await consumer.assign([ONE])
+    assert await source.commit({ONE: 1})
+
+
+@pytest.mark.parametrize("ends", ["expelled", "given up"])
+async def test_the_last_commit_is_not_tried_where_it_cannot_be_taken(
+    joined: tuple[Source, FakeConsumer], ends: str
+) -> None:
+    source, consumer = joined
+    progress: Progress[TopicPartition] = Progress()
+    progress.assign([ONE])
+    entry = progress.take(ONE, 0)
+    assert entry is not None
+    progress.done(entry)
+    consumer.commit_answer = refusal = CommitFailedError("the group has rebalanced")
+    refusal.__cause__ = UnknownMemberIdError() if ends == "expelled" else RebalanceInProgressError()
+    await asyncio.wait_for(Commits(source, progress, lambda _: None).last(lambda: ends == "given up"), 60)
+    assert progress.to_commit()
 
 
 @pytest.mark.parametrize("answer", [GroupAuthorizationFailedError("g"), KafkaError("what nobody expected")])

@@ -19,6 +19,7 @@ class TokenEndpoint:
 
     new_token: Callable[[], str]
     expires_in: Any = 3600
+    status: int = 200
     asked: list[dict[str, list[str]]] = field(default_factory=list)
     url: str = ""
 
@@ -27,13 +28,15 @@ class TokenEndpoint:
         self.asked.append(parse_qs(body))
         if authorization != "Basic " + base64.b64encode(f"{CLIENT}:{CLIENT_SECRET}".encode()).decode():
             return 401, {"error": "invalid_client", "error_description": "hush: what you sent was ..."}
+        if self.status != 200:
+            return self.status, {}
         return 200, {"access_token": self.new_token(), "token_type": "bearer", "expires_in": self.expires_in}
 
 
 @contextlib.contextmanager
-def token_endpoint(new_token: Callable[[], str], expires_in: Any = 3600) -> Iterator[TokenEndpoint]:
-    """Runs one on a thread."""
-    endpoint = TokenEndpoint(new_token, expires_in)
+def token_endpoint(new_token: Callable[[], str], expires_in: Any = 3600, status: int = 200) -> Iterator[TokenEndpoint]:
+    """Runs one on a thread. `status`: of its answer to who may ask."""
+    endpoint = TokenEndpoint(new_token, expires_in, status)
 
     class Handler(QuietHandler):
         def do_POST(self) -> None:

@@ -83,7 +83,7 @@ app.command()(schemas)
 
 
 def main() -> None:
-    """The console script."""
+    """The command line; errors for its user are one line."""
     try:
         app()
     except Exception as error:

@@ -22,9 +22,6 @@ def run(
     drain_seconds. With --devices a worker that ends is started again, after 1 s, 2 s, up to 60 s; 65, 69 and 78 of one
     stop all of them. A second signal ends them at once.
     """
-    from worker.stream.early_stop import until_the_loop_listens
-
-    until_the_loop_listens()
     if devices is not None:
         _run_on(devices, context, stand_in=stand_in)
     from worker.stream.app import create_app

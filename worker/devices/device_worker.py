@@ -102,7 +102,7 @@ class DeviceWorker:
             except OSError as error:  # no memory or no process for it: the others run on
                 log.error("worker cannot be started", worker=self.number, cause=str(error))
                 code = ExitCode.CRASH
-            if self._stopping.is_set() and code == -signal.SIGTERM:
+            if self._stopping.is_set() and code == -signal.SIGTERM and not self.answered:
                 return ExitCode.OK  # Python itself was still starting: it had taken nothing
             if self._stopping.is_set() or code in FINAL:
                 return code

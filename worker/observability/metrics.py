@@ -99,6 +99,9 @@ OLDEST_UNFINISHED = LightGauge(
     "moderation_oldest_unfinished_seconds", "Since the arrival of the oldest event in flight; 0 where there is none."
 )
 PARTITIONS = Gauge("moderation_partitions_assigned", "Input partitions that this worker owns.")
+WAITING_FOR_KAFKA = Gauge(
+    "moderation_waiting_for_kafka", "1 while a worker that starts waits for brokers that do not answer."
+)
 MODEL = Gauge("moderation_model_info", "1 for each loaded model.", ["id", "revision", "stand_in"])
 
 STAGE = LightHistogram(

@@ -36,9 +36,9 @@ class Commits:
             if gone >= gone_seconds:
                 raise RuntimeError(f"the input topic {self._source.topic} has been gone for {gone:.0f} s")
 
-    async def last(self) -> None:
-        """Commits what is finished, at the end: until it is taken or no longer ours, or whoever stops us has enough."""
-        while not await self.now():  # noqa: ASYNC110  # Kafka is asked
+    async def last(self, given_up: Callable[[], bool]) -> None:
+        """Commits what is finished, at the end: until it is taken, or no longer ours, or given up."""
+        while not (await self.now() or self._source.expelled or given_up()):  # noqa: ASYNC110  # Kafka is asked
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def now(self) -> bool:

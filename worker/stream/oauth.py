@@ -36,6 +36,10 @@ class TokenUnavailable(KafkaError):  # type: ignore[misc]
     """There is no token to log in with. A KafkaError, so that aiokafka tries the connection again later."""
 
 
+class TokenEndpointAway(TokenUnavailable):
+    """The endpoint that gives tokens does not answer, or says that it cannot just now (HTTP 5xx)."""
+
+
 class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
     """Tokens for aiokafka. Subclasses have `_fetch`, which blocks and runs on a thread."""
 
@@ -139,7 +143,7 @@ class ClientCredentials(TokenProvider):
         except SettingsError as error:
             raise TokenUnavailable(str(error)) from None
         except httpx.HTTPError as error:
-            raise TokenUnavailable(f"{self._url} does not answer: {type(error).__name__}: {error}") from None
+            raise TokenEndpointAway(f"{self._url} does not answer: {type(error).__name__}: {error}") from None
         found = _object_in(answer)
         token, lifetime = found.get("access_token"), found.get("expires_in", _LIFETIME_SECONDS)
         if answer.is_success and isinstance(token, str) and isinstance(lifetime, int | float):
@@ -147,7 +151,8 @@ class ClientCredentials(TokenProvider):
         # Only the error's code: what else stands there may be anything, the secret too.
         code = found.get("error")
         told = f" ({code})" if isinstance(code, str) and _ERROR_CODE.fullmatch(code) else ""
-        raise TokenUnavailable(f"{self._url} gives no token: HTTP {answer.status_code}{told}")
+        kind = TokenEndpointAway if answer.is_server_error else TokenUnavailable
+        raise kind(f"{self._url} gives no token: HTTP {answer.status_code}{told}")
 
 
 def _object_in(answer: httpx.Response) -> dict[str, Any]:

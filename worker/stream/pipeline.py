@@ -164,7 +164,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
             self._tasks[0].cancel()  # the intake; the commits go on
         if not failed:
             await self._drain(self._progress.owned)
-            if error := await closed(self._commits.last):
+            if error := await closed(lambda: self._commits.last(lambda: self.failure is not None)):
                 self._fail(error)
         for task in self._tasks[1:]:
             task.cancel()

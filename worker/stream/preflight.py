@@ -1,11 +1,12 @@
 """Checks before the worker consumes: every fault that would stop it, each on one line, with what to do about it."""
 
 import asyncio
+import math
 import shlex
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import collect_hosts, create_conn
@@ -22,10 +23,12 @@ from aiokafka.errors import (
 from aiokafka.protocol.metadata import MetadataRequest
 
 from worker.stream.cluster import Operations, TopicMetadata, connected, group_operations, topic_metadata
-from worker.stream.oauth import TokenProvider, TokenUnavailable
+from worker.stream.oauth import TokenEndpointAway, TokenProvider, TokenUnavailable
 
 _T = TypeVar("_T")
 _BACKOFF_S = 0.1
+_SILENCE: Final = math.inf  # seconds of patience with brokers that are away, however long that takes
+_NOT_YET: Final = 120.0  # and with ones that answer, but not as Kafka does when it is ready
 _CREATE = "create it with `moderation-worker topics create`"
 
 
@@ -39,8 +42,8 @@ class Fault:
     """What is wrong with it; reads on after `what`."""
     remedy: str
     """What a person can do about it."""
-    may_pass: bool = False
-    """Whether it is mere silence: brokers that are away look like this, and so may a wrong address."""
+    patience: float = 0.0
+    """Seconds for which it may be nothing but a broker that is away or just starts; infinite for mere silence."""
 
     def __str__(self) -> str:
         return " ".join(f"{self.what} {self.why}: {self.remedy}".split())  # a broker's words may hold line breaks
@@ -74,12 +77,12 @@ async def preflight(
             return await check.connection() or await check.rights(group, reads, writes)
     except TimeoutError:
         remedy = "check the brokers and the network"
-        return [Fault(check.cluster, f"did not answer within {timeout:g} s", remedy, may_pass=True)]
+        return [Fault(check.cluster, f"did not answer within {timeout:g} s", remedy, _SILENCE)]
     except (KafkaError, OSError) as error:
         # Reachable by its bootstrap address a moment ago: what fails now is the way to the brokers that it named.
         remedy = "check that the brokers' advertised.listeners can be reached from here and are named in certificates"
         why = f"takes connections but its brokers do not answer ({_words(error)})"
-        return [Fault(check.cluster, why, remedy, may_pass=True)]
+        return [Fault(check.cluster, why, remedy, _patience_with_brokers(error))]
 
 
 class _Check:
@@ -114,7 +117,7 @@ class _Check:
                 await self._knock(host, port, limit)
             except (KafkaError, OSError, EOFError, TimeoutError) as error:
                 why, remedy = self._explain(error, limit)
-                faults.append(Fault(f"broker {host}:{port}", why, remedy, may_pass=self._may_pass(error)))
+                faults.append(Fault(f"broker {host}:{port}", why, remedy, self._patience(error)))
             else:
                 return []
         return faults
@@ -149,7 +152,7 @@ class _Check:
             return [self._no_right(what, Operations.READ, resource)]
         except (KafkaError, OSError) as error:
             why = f"has no coordinator that answers ({_words(error)})"
-            return [Fault(what, why, "check the brokers' health", may_pass=True)]
+            return [Fault(what, why, "check the brokers' health", _patience_with_brokers(error))]
         if operations is None or Operations.READ in operations:
             return []
         return [self._no_right(what, Operations.READ, resource)]
@@ -171,23 +174,21 @@ class _Check:
             finally:
                 connection.close()
 
-    def _may_pass(self, error: Exception) -> bool:
-        """Whether a failed connection is mere silence, or one broken off as by a broker that stops or starts."""
+    def _patience(self, error: Exception) -> float:
+        """How long a connection may fail like this before it is more than a broker that is away, stops or starts."""
         if isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError):
-            return False
+            return 0.0
         if isinstance(error, KafkaConnectionError | EOFError | ConnectionResetError):
-            return self._tokens is None  # so a broker rejects a token, too
-        return isinstance(error, OSError)
+            return 0.0 if self._tokens else _NOT_YET  # so a broker rejects a token, too
+        return _SILENCE if isinstance(error, OSError | TokenEndpointAway) else 0.0
 
     def _explain(self, error: Exception, limit: float) -> tuple[str, str]:
         """Why a connection failed and what to do."""
         words, protocol = _words(error), self._security.get("security_protocol", "PLAINTEXT")
         match error:
             case TokenUnavailable():
-                return (
-                    f"cannot be logged in to, for want of a token ({error.args[0]})",
-                    "check the sasl_oauth_ settings",
-                )
+                why = f"cannot be logged in to, for want of a token ({error.args[0]})"
+                return why, "check the sasl_oauth_ settings"
             case SaslAuthenticationFailed() if self._tokens:
                 return f"rejects {self._tokens.words} ({words})", "check its audience and issuer, and the clocks"
             case SaslAuthenticationFailed():
@@ -198,15 +199,9 @@ class _Check:
                 why = f"shows a certificate that is not trusted ({error.verify_message})"
                 return why, "check ssl_ca_file, and that the broker's certificate names this host and has not expired"
             case ssl.SSLError():
-                return (
-                    f"fails the TLS handshake ({words})",
-                    "check that this port speaks TLS, with this certificate",
-                )
+                return f"fails the TLS handshake ({words})", "check that this port speaks TLS, with this certificate"
             case TimeoutError():
-                return (
-                    f"did not answer within {limit:g} s",
-                    f"check address, firewall and that it speaks {protocol}",
-                )
+                return f"did not answer within {limit:g} s", f"check address, firewall and that it speaks {protocol}"
             case OSError() if not isinstance(error, ConnectionResetError):
                 return f"cannot be reached ({words})", "check the address and that the broker runs"
             case _:
@@ -244,6 +239,11 @@ async def _settled_topics(client: AIOKafkaClient, names: Sequence[str]) -> dict[
         if topic.error is not None and issubclass(topic.error, LeaderNotAvailableError):
             raise topic.error(topic.name)
     return topics
+
+
+def _patience_with_brokers(error: Exception) -> float:
+    """With brokers behind a bootstrap server that answers; a `KafkaError` knows whether asking again may help."""
+    return _NOT_YET if isinstance(error, OSError) or (isinstance(error, KafkaError) and error.retriable) else 0.0
 
 
 def _words(error: BaseException) -> str:

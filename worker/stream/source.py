@@ -8,7 +8,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalGenerationError,
+    IllegalStateError,
+    KafkaError,
+    UnknownMemberIdError,
+)
 from aiokafka.structs import ConsumerRecord
 
 from worker.settings import Settings
@@ -74,6 +80,7 @@ class Source:
         self._rebalances = 0  # revocations and assignments so far: who waits meanwhile must not move a position
         self._starting = asyncio.Lock()
         self._search_until: float | None = None  # while an unreadable record is looked for
+        self._expelled = False
         heartbeat = min(3.0, settings.session_timeout_seconds / 5)
         # How long the group waits for us to give partitions back: to hear of it, to drain, to commit. aiokafka's
         # default is the session time-out, which is another thing.
@@ -111,6 +118,7 @@ class Source:
             self._next.clear()
             self._rebalances += 1
             self._search_until = None
+            self._expelled = False
             on_assigned(partitions)
 
         async with self._starting:
@@ -202,12 +210,20 @@ class Source:
         except (IllegalStateError, TimeoutError):  # taken away meanwhile, or no answer yet
             return None
 
+    @property
+    def expelled(self) -> bool:
+        """Whether the group has told, at a commit, that it no longer counts us in; until it assigns anew."""
+        return self._expelled
+
     async def commit(self, ends: dict[TopicPartition, int]) -> bool:
         """Commits offsets; False where they were not taken: the group no longer counts us in and the records come again
         to their new owner, or the coordinator does not answer and a later commit says the same or more.
 
-        aiokafka itself would try for ever, and a commit that outlives a rebalance could move an offset back.
+        aiokafka itself would try for ever, and a commit that outlives a rebalance could move an offset back. So could
+        one more by an expelled member: it goes out without a name, which a group without members takes from anybody.
         """
+        if self._expelled:
+            return False
         try:
             async with asyncio.timeout(COMMIT_SECONDS):
                 await self._consumer.commit(ends)
@@ -216,6 +232,7 @@ class Source:
             return False
         except (CommitFailedError, IllegalStateError) as error:
             log.warning("commit refused; the records come again", cause=str(error))
+            self._expelled = isinstance(error.__cause__, UnknownMemberIdError | IllegalGenerationError)
             return False
         return True
 

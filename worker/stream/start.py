@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import math
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -26,7 +28,7 @@ log = structlog.get_logger(__name__)
 # Seconds after which a thread that waits for Python's lock gets it; Python's own is ten times as long. An event goes
 # from the event loop to a preparing thread, back, to the device's and back: on a busy loop each would wait that long.
 _SWITCH_SECONDS = 0.0005
-_AGAIN_SECONDS = 5.0  # until brokers that do not answer are asked again
+_AGAIN_SECONDS = 5.0  # until brokers that are not there are asked again
 _YOUNG_OBJECTS = 20_000  # allocations between two collections of the youngest objects; Python's own is 700
 
 # Settings, and what takes a line of progress -> guards. Runs on a thread.
@@ -54,7 +56,7 @@ class Started:
 
 async def start(settings: Settings, load: LoadGuards, stop_without: Callable[[str], None], health: Health) -> Started:
     """Everything but the consumer's start. Raises what keeps the worker from its work, the quick checks first; brokers
-    that do not answer are waited for.
+    that are away are waited for.
 
     `stop_without` is called with the name of a guard that is down, where the settings want the worker to stop then.
     `health` is told the phase.
@@ -86,13 +88,18 @@ async def start(settings: Settings, load: LoadGuards, stop_without: Callable[[st
 
 
 async def _kafka_is_there(settings: Settings, health: Health) -> None:
-    """Waits for brokers that do not answer. Raises KafkaNotReady for what waiting does not mend."""
+    """Waits for brokers that are away or just start. Raises KafkaNotReady for what waiting does not mend."""
+    answered_since: float | None = None  # by something that is not Kafka yet, or never will be
     while faults := await kafka_faults(settings):
-        if not all(fault.may_pass for fault in faults):
+        patience, now = min(fault.patience for fault in faults), time.monotonic()
+        answered_since = None if patience == math.inf else now if answered_since is None else answered_since
+        if answered_since is not None and now - answered_since >= patience:
             raise KafkaNotReady(faults)
         health.phase = Phase.WAITING
+        metrics.WAITING_FOR_KAFKA.set(1)
         log.warning("waiting for Kafka", cause="; ".join(map(str, faults)), tries_again_in=_AGAIN_SECONDS)
         await asyncio.sleep(_AGAIN_SECONDS)
+    metrics.WAITING_FOR_KAFKA.set(0)
     health.phase = Phase.LOADING
 
 
