@@ -87,8 +87,11 @@ async def test_the_old_content_again_ends_the_fault(tmp_path: Path) -> None:
     await folder.write("broken")
     assert value("moderation_policies_refused") == 1
     folder.file.write_text(text(0.1))
-    await folder.live.look()
+    with capture_logs() as lines:
+        for _ in range(3):
+            await folder.live.look()
     assert value("moderation_policies_refused") == 0
+    assert [line["event"] for line in lines] == ["the policies file is as it was: what it says acts"]
 
 
 async def test_the_tenants_of_metrics_follow_and_stay_bounded(tmp_path: Path) -> None:

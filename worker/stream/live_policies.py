@@ -75,6 +75,8 @@ class LivePolicies:
             self._loaded.inc()
             log.info("new policies act", policies=len(policies.names), tenants=len(policies.tenants))
         if self._reload.in_place:
+            if self._told and policies is None:
+                log.info("the policies file is as it was: what it says acts")
             self._told.clear()
             metrics.POLICIES_REFUSED.set(0)
 
