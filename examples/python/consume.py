@@ -83,7 +83,7 @@ async def consume(stop: asyncio.Event) -> None:
         enable_auto_commit=False,
     ) as consumer:
         while not stop.is_set():
-            fetched = await consumer.getmany(timeout_ms=500)
+            fetched = await consumer.getmany(timeout_ms=500, max_records=500)  # as many as are enforced within seconds
             for records in fetched.values():
                 for record in records:
                     handle(record, seen)

@@ -232,6 +232,13 @@ def test_a_list_with_one_bad_part_is_not_called_empty() -> None:
     assert "empty" not in refused(json.dumps(saying([{"type": "audio"}])).encode()).message
 
 
+@pytest.mark.parametrize("broken", [document(messages=[0] * 300_000), saying([0] * 300_000)], ids=["messages", "parts"])
+def test_of_many_items_that_are_wrong_the_first_is_told(broken: dict[str, Any]) -> None:
+    """To find and to name all of them takes seconds, and a gigabyte."""
+    message = refused(json.dumps(broken).encode()).message
+    assert message.startswith("messages.0") and "more)" not in message
+
+
 def test_the_first_three_faults_are_named_and_the_others_counted() -> None:
     message = refused(b'{"event_id": "", "tenant": 1, "policy": 2}').message
     assert message.count(": ") == 3

@@ -123,6 +123,7 @@ CASES: dict[str, Case] = {
     "ModerationUnsafeShareJumped": Case(
         _labels("0+990x1440 990000+800x120", "0+10x1440 14400+200x120", "0x1560"),
         _labels("0+800x1560", "0+200x1560", "0x1560"),
+        (_labels("0+0.5x1560", "0x1500 1x60", "0x1560"),),  # a quiet night with one
         minute=1540,
     ),
     "ModerationPoliciesRefused": Case(
@@ -131,8 +132,9 @@ CASES: dict[str, Case] = {
     "ModerationGuardDown": Case(_breaker("0x20 2 2 1 2 2 2 1 2 2x40"), _breaker("0x60")),
     "ModerationGuardFaults": Case(_checks("0+30x60"), _checks("0+1x60")),
     "ModerationCrashLoop": Case(
-        {"process_start_time_seconds" + A: "1x15 2x5 3x5 4x5 5x30"},
+        {"process_start_time_seconds" + A: "1x15 2x8 3x8 4x8 5x30"},  # the back-off of five minutes, and two of loading
         {"process_start_time_seconds" + A: "1x15 2x60", "process_start_time_seconds" + B: "7x60"},
+        minute=59,
     ),
     "ModerationSuspects": Case({"moderation_suspects" + A: "4x60"}, {"moderation_suspects" + A: "0x20 9 7 3 0x60"}),
     "ModerationJournalFailing": Case(

@@ -109,6 +109,8 @@ def _wrong_shape() -> Iterator[Hostile]:
         of(messages=[{"role": "user", "content": {"text": CANARY}}]),
         of(messages=[{"role": "user", "content": []}]),
         of(messages=[{"role": "user", "content": [CANARY]}]),
+        of(messages=[0] * 300_000),
+        of(messages=[{"role": "user", "content": [0] * 300_000}]),
         of(messages=[{"role": "user", "content": [{"type": CANARY}]}]),
         of(messages=[{"role": "user", "content": [{"type": "text"}]}]),
         of(messages=[{"role": "user", "content": [{"type": "image"}]}]),

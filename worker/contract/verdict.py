@@ -107,7 +107,7 @@ class Coverage:
     images: int = 0
     """Images that were judged."""
     turns_dropped: int = 0
-    """Oldest turns left out so that the last message fits."""
+    """Oldest turns left out so that the last message fits, or because a picture in one of them cannot be read."""
     complete: bool = True
     """False: part of what the policy wants judged of the last message was not judged (of an animation, all but its
     first frame); the label is then `review` or `unsafe`."""

@@ -11,7 +11,6 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
-from worker.contract.chat_event import read_chat_event
 from worker.contract.dead_letter import DeadLetter
 from worker.contract.errors import Unjudgeable
 from worker.exit_codes import ExitCode
@@ -22,6 +21,7 @@ from worker.settings import Settings
 from worker.stream.closing import closed
 from worker.stream.commits import Commits
 from worker.stream.dead_letter_stop import DeadLetterStop
+from worker.stream.event_reader import EventReader
 from worker.stream.housekeeping import keep_house
 from worker.stream.in_flight import InFlight
 from worker.stream.key_order import KeyOrder
@@ -116,7 +116,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
             await self._isolation.admitted(work.case)
             if isinstance(work.record, RawRecord):
                 work.record.check()
-            event = read_chat_event(work.record.value)
+            event = await self._events.read(work.record.value)
             policy = self._policies.for_event(event)
             return await self._moderator.judge(event, policy, Origin.of(work.record), work.arrived, work.entry)
         except Unjudgeable as cause:
@@ -129,7 +129,7 @@ class Pipeline(faust.Service):  # type: ignore[misc]
         self._progress: Progress[TopicPartition] = Progress()
         self._key_order = KeyOrder(kept=self.settings.ordering == "key")
         self._in_flight = InFlight(self.settings.max_in_flight_events, self.settings.max_in_flight_bytes)
-        self._works = Works()
+        self._works, self._events = Works(), EventReader()
         metrics.OLDEST_UNFINISHED.follow(self._works.oldest)
         try:
             self.parts = parts = await start(self.settings, self._load, self.orderly_stop.guard_down, self.health)

@@ -80,7 +80,7 @@ func consume(ctx context.Context, seen *seen, enforce func(Verdict) error) error
 	defer client.CloseAllowingRebalance()
 
 	for {
-		fetches := client.PollFetches(ctx)
+		fetches := client.PollRecords(ctx, 500) // as many as are enforced within seconds
 		if ctx.Err() != nil {
 			return nil // what was fetched is not committed: it comes again
 		}

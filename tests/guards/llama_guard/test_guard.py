@@ -125,6 +125,17 @@ def test_turns_with_images_beyond_the_limit_are_dropped(small: LlamaGuard) -> No
     assert (prepared.images, prepared.turns_dropped, prepared.complete) == (2, 1, True)
 
 
+def test_a_picture_of_the_past_that_cannot_be_read_ends_the_context(small: LlamaGuard, processor: Any) -> None:
+    """It was told when it was the last message. What is said since must be judged all the same."""
+    broken = {"type": "image", "data": "bm8gcGljdHVyZQ=="}
+    prepared = prepare(small, "first", "second", [broken, {"type": "text", "text": "third"}], "fourth", "fifth")
+    (check,) = prepared.checks
+    assert (prepared.turns_dropped, prepared.images, prepared.complete) == (3, 0, True)
+    assert "fourth" in text(check, processor) and "third" not in text(check, processor)
+    with pytest.raises(Unjudgeable):
+        prepare(small, "first", "second", [broken, {"type": "text", "text": "third"}])
+
+
 def test_images_that_do_not_fit_beside_each_other_get_prompts_of_their_own(random_model: Any, processor: Any) -> None:
     guard = LlamaGuard.of(random_model, processor, MODEL, LlamaGuardOptions(context_tokens=260))
     for words in ("", "some words", "more words " * 30):

@@ -6,6 +6,7 @@ from typing import Final
 
 from PIL import Image
 
+from worker.contract.errors import Unjudgeable
 from worker.guards.llama_guard.delimiters import neutralise
 from worker.guards.llama_guard.images import ImageReader, is_whole
 from worker.guards.llama_guard.prompts import Prompt, Prompts, PromptTurn, clean
@@ -41,8 +42,9 @@ class Planner:
     """Plans prompts. Thread-safe.
 
     The judged turn is always there, in windows where it is long. Of the turns before it, the oldest are left out until
-    the prompt fits; so are those with images beyond the event's limit. Where images do not fit beside the text, they
-    are judged in further prompts, each with the first window. Imitations of the template's delimiters are neutralised.
+    the prompt fits; so are those from one on whose images are beyond the event's limit or cannot be read. Where images
+    do not fit beside the text, they are judged in further prompts, each with the first window. Imitations of the
+    template's delimiters are neutralised.
     """
 
     def __init__(self, prompts: Prompts, reader: ImageReader, limits: PlanLimits) -> None:
@@ -52,7 +54,7 @@ class Planner:
         self._frame_tokens = (len(prompts.render(empty)) - len(prompts.render(empty[:1])) + 1) // 2
 
     def plan(self, turns: Sequence[Turn], excluded: Sequence[str]) -> Plan:
-        """The plan for the last of the turns (see `turns_of`). Raises Unjudgeable where an image cannot be read."""
+        """The plan for the last of the turns (see `turns_of`). Raises Unjudgeable where it has an unreadable image."""
         judged, context = turns[-1], [turn for turn in turns[:-1] if turn.messages]
         pictures = tuple(self._reader.read(part) for part in judged.images[: self._limits.max_images])
         text, neutralised = neutralise(clean(judged.text))
@@ -75,7 +77,7 @@ class Planner:
         )
 
     def _history(self, context: Sequence[Turn], images: int) -> list[PromptTurn]:
-        """The newest turns that can possibly fit, with their pictures."""
+        """The newest turns that can possibly fit, with their pictures; up to the first one that cannot be read."""
         characters = self._limits.context_tokens * _MOST_CHARACTERS_PER_TOKEN
         history: list[PromptTurn] = []
         for turn in reversed(context):
@@ -83,7 +85,10 @@ class Planner:
             images -= len(turn.images)
             if characters < 0 or images < 0:
                 break
-            pictures = tuple(self._reader.read(part) for part in turn.images)
+            try:
+                pictures = tuple(self._reader.read(part) for part in turn.images)
+            except Unjudgeable:  # it was told when it was the last message; what is said since is judged nonetheless
+                break
             history.append(PromptTurn(turn.role, neutralise(clean(turn.text))[0], pictures))
         return history[::-1]
 
