@@ -120,6 +120,16 @@ async def joined(monkeypatch: pytest.MonkeyPatch) -> tuple[Source, FakeConsumer]
 # -- commits ----------------------------------------------------------------------------------------------------------
 
 
+def _one_finished() -> Progress[TopicPartition]:
+    """A record that is finished, and not committed."""
+    progress: Progress[TopicPartition] = Progress()
+    progress.assign([ONE])
+    entry = progress.take(ONE, 0)
+    assert entry is not None
+    progress.done(entry)
+    return progress
+
+
 @pytest.mark.parametrize(
     "answer",
     [CommitFailedError("the group is rebalancing"), IllegalStateError("not ours any more"), TimeoutError()],
@@ -129,11 +139,7 @@ async def test_a_commit_that_is_refused_is_said_again_by_the_next_one(
     joined: tuple[Source, FakeConsumer], answer: BaseException
 ) -> None:
     source, consumer = joined
-    progress: Progress[TopicPartition] = Progress()
-    progress.assign([ONE])
-    entry = progress.take(ONE, 0)
-    assert entry is not None
-    progress.done(entry)
+    progress = _one_finished()
     told: list[Mapping[TopicPartition, int]] = []
     commits = Commits(source, progress, told.append)
     metrics.LAST_COMMIT.set(0)
@@ -151,11 +157,7 @@ async def test_the_last_commit_is_tried_until_it_is_taken(
     joined: tuple[Source, FakeConsumer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, consumer = joined
-    progress: Progress[TopicPartition] = Progress()
-    progress.assign([ONE])
-    entry = progress.take(ONE, 0)
-    assert entry is not None
-    progress.done(entry)
+    progress = _one_finished()
     monkeypatch.setattr("worker.stream.commits._AGAIN_SECONDS", 0)
     consumer.commit_answer = TimeoutError()
     last = asyncio.create_task(Commits(source, progress, lambda _: None).last(lambda: False))
@@ -188,11 +190,7 @@ async def test_the_last_commit_is_not_tried_where_it_cannot_be_taken(
     joined: tuple[Source, FakeConsumer], ends: str
 ) -> None:
     source, consumer = joined
-    progress: Progress[TopicPartition] = Progress()
-    progress.assign([ONE])
-    entry = progress.take(ONE, 0)
-    assert entry is not None
-    progress.done(entry)
+    progress = _one_finished()
     consumer.commit_answer = refusal = CommitFailedError("the group has rebalanced")
     refusal.__cause__ = UnknownMemberIdError() if ends == "expelled" else RebalanceInProgressError()
     await asyncio.wait_for(Commits(source, progress, lambda _: None).last(lambda: ends == "given up"), 60)
