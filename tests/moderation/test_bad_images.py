@@ -67,13 +67,13 @@ async def test_a_corrupt_image_among_good_ones_makes_a_dead_letter_of_its_event_
     told = await outcomes(
         [LOOK, good, image(CORRUPT), good],
         [LOOK, good],
-        chat([LOOK, image(CORRUPT)], "Nice.", BOMB),
+        chat([LOOK, image(CORRUPT)], "Nice.", BOMB),  # of the context: what is said now is judged all the same
         CAKE,
         [LOOK, image(CORRUPT)],
         BOMB,
     )
     assert [each.label.value if isinstance(each, Verdict) else each.error_type for each in told] == [
-        *("image_unreadable", "unsafe", "image_unreadable", "safe", "image_unreadable", "unsafe")
+        *("image_unreadable", "unsafe", "unsafe", "safe", "image_unreadable", "unsafe")
     ]
 
 
