@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -38,8 +39,8 @@ async def start(monkeypatch: pytest.MonkeyPatch, *spells: tuple[int, list[Fault]
     """Waits for a Kafka that shows these faults so often, one after the other, and then none."""
     kafka = Kafka(faults for times, faults in [*spells, (1, [])] for _ in range(times))
     monkeypatch.setattr(module, "kafka_faults", kafka.ask)
-    monkeypatch.setattr(module.asyncio, "sleep", kafka.wait)
-    monkeypatch.setattr(module.time, "monotonic", lambda: kafka.seconds)
+    monkeypatch.setattr(module, "asyncio", SimpleNamespace(sleep=kafka.wait))
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: kafka.seconds))
     health = Health(60, 60, clock=lambda: kafka.seconds)
     with capture_logs() as lines:
         await module._kafka_is_there(Settings(), health)

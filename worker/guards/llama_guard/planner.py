@@ -87,7 +87,7 @@ class Planner:
                 break
             try:
                 pictures = tuple(self._reader.read(part) for part in turn.images)
-            except Unjudgeable:  # it was told when it was the last message; what is said since is judged nonetheless
+            except Unjudgeable:  # told where it is in the judged turn; what is said since is judged nonetheless
                 break
             history.append(PromptTurn(turn.role, neutralise(clean(turn.text))[0], pictures))
         return history[::-1]
