@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
@@ -108,14 +108,14 @@ async def measure(bootstrap: str, kind: str, count: int) -> float:
         return await timed(bootstrap, [settings[name] for name in OUTPUTS], count, process)
 
 
-async def latency(bootstrap: str, rate: float, seconds: float) -> StressReport:
-    """From an event's sending to the reading of its verdict, at a steady rate, where a batch takes 5 ms."""
+async def latency(bootstrap: str, kind: str) -> StressReport:
+    """From an event's sending to the reading of its answer, at a steady rate."""
     settings = await new_settings(bootstrap)
     chosen = Settings.model_validate(settings)
-    with side("slow", settings):
+    with side(kind, settings):
         # Until it runs, and is warm: a broker's first thousands of requests take several times as long.
-        await Stress(chosen, StressOptions(rate=rate, seconds=WARM_SECONDS)).run()
-        return await Stress(chosen, StressOptions(rate=rate, seconds=seconds)).run()
+        await Stress(chosen, StressOptions(rate=STEADY_RATE, seconds=WARM_SECONDS)).run()
+        return await Stress(chosen, StressOptions(rate=STEADY_RATE, seconds=STEADY_SECONDS)).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +128,10 @@ class StreamResult:
     events: int
     rounds: int
     latency_events_per_second: float
-    latency_p50_ms: float
+    latency_p50_ms: float  # where a batch of the guards takes 5 ms
     latency_p99_ms: float
+    plain_latency_p50_ms: float  # of an answer without any worker: the sender's, Kafka's and the reader's own time
+    plain_latency_p99_ms: float
 
 
 def bench_stream(bootstrap: str | None, events: int, rounds: int, say: Callable[[str], None]) -> StreamResult:
@@ -139,20 +141,28 @@ def bench_stream(bootstrap: str | None, events: int, rounds: int, say: Callable[
         for number in range(rounds if bootstrap else rounds + 1):
             plain = asyncio.run(measure(kafka.bootstrap_servers, "plain", events * PLAIN_TIMES))
             worker = asyncio.run(measure(kafka.bootstrap_servers, "worker", events))
-            steady = asyncio.run(latency(kafka.bootstrap_servers, STEADY_RATE, STEADY_SECONDS))
-            found.append((plain, worker, steady))
+            bare = asyncio.run(latency(kafka.bootstrap_servers, "answering"))
+            steady = asyncio.run(latency(kafka.bootstrap_servers, "slow"))
+            found.append((plain, worker, bare, steady))
             say(
-                f"round {number + bool(bootstrap)}: plain loop {plain:,.0f}, worker {worker:,.0f} events/s; "
-                f"p50 {steady.p50_ms} ms, p99 {steady.p99_ms} ms"
+                f"round {number + bool(bootstrap)}: plain loop {plain:,.0f} events/s, p50 {bare.p50_ms} ms, p99 "
+                f"{bare.p99_ms} ms; worker {worker:,.0f} events/s, p50 {steady.p50_ms} ms, p99 {steady.p99_ms} ms"
             )
     counted = found[-rounds:]  # a broker that was just started is slow for its first minute: its round 0 does not count
+    plains, workers, bares, steadies = zip(*counted, strict=True)
     return StreamResult(
-        ratio=statistics.median(worker / plain for plain, worker, _ in counted),
-        worker_events_per_second=statistics.median(worker for _, worker, _ in counted),
-        plain_events_per_second=statistics.median(plain for plain, _, _ in counted),
+        ratio=statistics.median(worker / plain for plain, worker in zip(plains, workers, strict=True)),
+        worker_events_per_second=statistics.median(workers),
+        plain_events_per_second=statistics.median(plains),
         events=events,
         rounds=rounds,
-        latency_events_per_second=statistics.median(steady.answered_per_second for _, _, steady in counted),
-        latency_p50_ms=statistics.median(steady.p50_ms or math.inf for _, _, steady in counted),  # None: no answer
-        latency_p99_ms=statistics.median(steady.p99_ms or math.inf for _, _, steady in counted),
+        latency_events_per_second=statistics.median(steady.answered_per_second for steady in steadies),
+        latency_p50_ms=_median(steady.p50_ms for steady in steadies),
+        latency_p99_ms=_median(steady.p99_ms for steady in steadies),
+        plain_latency_p50_ms=_median(bare.p50_ms for bare in bares),
+        plain_latency_p99_ms=_median(bare.p99_ms for bare in bares),
     )
+
+
+def _median(latencies: Iterable[float | None]) -> float:
+    return statistics.median(math.inf if each is None else each for each in latencies)  # None: no answer

@@ -3,10 +3,14 @@
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.structs import ConsumerRecord
 
 from worker.bench.free_guard import costly_guards, free_guards, slow_guards
+from worker.contract.record import Headers
+from worker.contract.verdict import spelled_id_of
 from worker.observability.logs import configure_logs
 from worker.settings import load_settings
 from worker.stream.app import create_app
@@ -14,7 +18,7 @@ from worker.stream.host import host
 from worker.stream.start import LoadGuards
 
 
-async def plain_loop() -> None:
+async def plain_loop(linger_ms: int, headers_of: Callable[[ConsumerRecord], Headers]) -> None:
     """The least that any consume-produce worker does: no parsing, no order, no prefix, commits by time."""
     bootstrap = os.environ["MODERATION_BOOTSTRAP_SERVERS"]
     consumer = AIOKafkaConsumer(
@@ -29,7 +33,7 @@ async def plain_loop() -> None:
         enable_idempotence=True,
         acks="all",
         compression_type="lz4",
-        linger_ms=5,
+        linger_ms=linger_ms,
         max_batch_size=256 << 10,
     )
     await consumer.start()
@@ -37,7 +41,15 @@ async def plain_loop() -> None:
     while True:
         for records in (await consumer.getmany(timeout_ms=200, max_records=1024)).values():
             for record in records:
-                await producer.send(os.environ["MODERATION_SAFE_TOPIC"], record.value, record.key)
+                await producer.send(
+                    os.environ["MODERATION_SAFE_TOPIC"], record.value, record.key, headers=list(headers_of(record))
+                )
+
+
+def answering(record: ConsumerRecord) -> Headers:
+    """Headers by which a stress run knows what this answers."""
+    verdict_id = spelled_id_of(record.topic, record.partition, record.offset, record.timestamp)
+    return (("ce_id", verdict_id.encode()),)
 
 
 def worker(guards: LoadGuards) -> None:
@@ -49,6 +61,8 @@ def worker(guards: LoadGuards) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "plain":
-        asyncio.run(plain_loop())
+        asyncio.run(plain_loop(5, lambda _record: ()))
+    elif sys.argv[1] == "answering":
+        asyncio.run(plain_loop(2, answering))  # the worker's own gathering time
     else:
         worker({"worker": free_guards, "slow": slow_guards, "costly": costly_guards}[sys.argv[1]])
