@@ -43,6 +43,13 @@ def test_overrides_win_over_everything(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert settings.hf_token == SecretStr("hush")
 
 
+def test_settings_that_are_not_loaded_read_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODERATION_GROUP", "of-somebody")
+    monkeypatch.setenv("MODERATION_INPUT_TOPIC", "of-somebody")
+    settings = Settings.model_validate({"input_topic": "our-own"})
+    assert (settings.group, settings.input_topic) == ("moderation-worker", "our-own")
+
+
 def test_the_file_in_the_working_directory_is_read(tmp_path: Path) -> None:
     toml(tmp_path, 'group = "here"')
     assert load_settings().group == "here"

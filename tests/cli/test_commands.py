@@ -7,16 +7,19 @@ import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from typer.testing import CliRunner
 
 from worker import __version__
+from worker.bench.stream import MeasurementFailed
 from worker.cli import main as module
 from worker.cli.main import app
 from worker.exit_codes import ExitCode
 from worker.local.broker import LocalKafka
 from worker.local.ports import free_ports
+from worker.local.workers import WorkerDied
 
 ROOT = Path(__file__).parents[2]
 # Prints, for each command and group, the exit code of its --help and the heavy modules that were imported for it.
@@ -50,6 +53,18 @@ def test_the_help_of_every_command_works_and_loads_nothing_heavy() -> None:
     expected = {"", "run", "demo", "classify", "topics", "topics create", "topics check", "models", "schemas"}
     assert found.keys() >= expected
     assert all(answer == [0, True, []] for answer in found.values()), found
+
+
+@pytest.mark.parametrize("error", [WorkerDied("worker ended"), MeasurementFailed("too few events")])
+def test_a_measurement_that_failed_says_why(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("worker.bench.stream.bench_stream", Mock(side_effect=error))
+    monkeypatch.setattr(sys, "argv", ["moderation-worker", "bench", "stream"])
+    with pytest.raises(SystemExit) as end:
+        module.main()
+    assert end.value.code == ExitCode.FAILED
+    assert capsys.readouterr().err == f"error: {error}\n"
 
 
 def test_the_help_names_every_exit_code(runner: CliRunner) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from worker.settings import Settings, settings_of_values
+from worker.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm/moderation-worker"
@@ -113,4 +113,4 @@ def env_of(container: Object) -> dict[str, str]:
 def settings_of(env: dict[str, str]) -> Settings:
     """The settings that the worker reads from these variables. Raises ValidationError, for unknown names too."""
     prefix = "MODERATION_"
-    return settings_of_values({k.removeprefix(prefix).lower(): v for k, v in env.items() if k.startswith(prefix)})
+    return Settings.model_validate({k.removeprefix(prefix).lower(): v for k, v in env.items() if k.startswith(prefix)})

@@ -16,7 +16,7 @@ import pytest
 from worker.devices.device_worker import Device, DeviceWorker, numbered
 from worker.devices.supervisor import devices_of, run_on_devices
 from worker.exit_codes import ExitCode
-from worker.settings import Settings, SettingsError, settings_of_values
+from worker.settings import Settings, SettingsError
 
 CPU = Device("cpu", {})
 # Each start writes the time into a file of the worker's own, by which the next start knows what it is.
@@ -43,7 +43,7 @@ def script(folder: Path, ends: dict[str, list[int]], *, stopped: int = 0, on_ter
 
 
 def settings() -> Settings:
-    return settings_of_values({"web_host": "127.0.0.1", "web_port": 0, "group_instance_id": "w"})
+    return Settings.model_validate({"web_host": "127.0.0.1", "web_port": 0, "group_instance_id": "w"})
 
 
 async def started(folder: Path, name: str, times: int = 1) -> list[float]:

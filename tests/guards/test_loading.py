@@ -16,7 +16,7 @@ from worker.standins import weights_dir
 
 def settings(**changes: Any) -> Settings:
     stand_ins = {"llama_guard_model": "stand-in", "prompt_guard_model": "stand-in", "device": "cpu"}
-    return Settings(_env_prefix="\0", **(stand_ins | changes))  # an environment prefix that nothing has
+    return Settings(**(stand_ins | changes))
 
 
 @pytest.mark.parametrize("module", ["loading", "runner", "golden", "hub", "checkpoint"])

@@ -20,7 +20,7 @@ from worker.guards.guard import Check
 from worker.guards.runner import DeviceLost
 from worker.moderation.guard_lane import PlainTicket
 from worker.observability import tracing
-from worker.settings import SettingsError, settings_of_values
+from worker.settings import Settings, SettingsError
 from worker.stream.raw_records import RawRecord
 from worker.stream.spans import event_span, tell
 
@@ -170,7 +170,7 @@ def test_it_is_off_unless_it_is_wanted(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    tracing.start(settings_of_values({"tracing": tracing_on}))
+    tracing.start(Settings.model_validate({"tracing": tracing_on}))
     assert tracing.tracer is None
 
 
@@ -180,10 +180,10 @@ def test_it_is_off_unless_it_is_wanted(
 def test_what_is_not_supported_is_said_at_start(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=variable):
-        tracing.start(settings_of_values({"tracing": True}))
+        tracing.start(Settings.model_validate({"tracing": True}))
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(SettingsError, match=r"moderation-worker\[tracing\]"):
-        tracing.start(settings_of_values({"tracing": True}))
+        tracing.start(Settings.model_validate({"tracing": True}))

@@ -14,7 +14,7 @@ from jsonschema import Draft7Validator
 from tests.deploy.chart_rig import ROOT, schemas, tool
 from worker.reference.asyncapi import FILE, asyncapi, document
 from worker.reference.asyncapi_page import asyncapi_page
-from worker.settings import settings_of_values
+from worker.settings import Settings
 
 DOCUMENT = document()
 MESSAGES = DOCUMENT["components"]["messages"]
@@ -55,7 +55,7 @@ def test_the_files_of_the_repository_are_up_to_date() -> None:
 
 
 def test_every_topic_is_there_and_each_is_read_or_written() -> None:
-    settings = settings_of_values({"shadow_policy": "trial", "reviews_topic": "moderation.reviews"})
+    settings = Settings.model_validate({"shadow_policy": "trial", "reviews_topic": "moderation.reviews"})
     groups = {settings.input_topic: settings.group, settings.reviews_topic: settings.reviews_group}
     expected = {(topic, "send", None) for topic in settings.written_topics}
     expected |= {(str(topic), "receive", group) for topic, group in groups.items()}

@@ -16,7 +16,7 @@ from tests.stream.rig import Rig
 from worker.contract.dead_letter import DeadLetter
 from worker.contract.errors import Stage, Unjudgeable
 from worker.contract.record import Headers
-from worker.settings import Settings, settings_of_values
+from worker.settings import Settings
 from worker.stream.dead_letter_selection import Selection
 from worker.stream.replay import Replay, ReplayOptions, ReplayResult
 
@@ -48,7 +48,7 @@ class Desk:
     @property
     def settings(self) -> Settings:
         values = {"bootstrap_servers": self.rig.bootstrap, "input_topic": self.rig.input_topic, "group": self.rig.group}
-        return settings_of_values({**values, **self.rig.outputs})
+        return Settings.model_validate({**values, **self.rig.outputs})
 
     async def put(self, *records: InputRecord, cause: str = "not_json", light: bool = False) -> None:
         """Writes their dead letters to four partitions in turn, as a worker does."""

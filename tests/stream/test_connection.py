@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.stream.secure_kafka import KEY_PASSWORD, Certificates
-from worker.settings import Settings, SettingsError, settings_of_values
+from worker.settings import Settings, SettingsError
 from worker.stream.connection import security_of
 from worker.stream.oauth import ClientCredentials, FileToken
 
@@ -21,7 +21,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 def settings(**values: Any) -> Settings:
-    return settings_of_values(values)
+    return Settings.model_validate(values)
 
 
 def refusal(**values: Any) -> str:

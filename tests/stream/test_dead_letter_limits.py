@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from worker.contract.dead_letter import DeadLetter
 from worker.exit_codes import ExitCode
-from worker.settings import settings_of_values
+from worker.settings import Settings
 from worker.stream.dead_letter_limits import DeadLetterLimits, Exceeded
 from worker.stream.dead_letter_stop import DeadLetterStop
 from worker.stream.orderly_stop import OrderlyStop
@@ -94,7 +94,7 @@ def letter(replays: int = 0) -> DeadLetter:
 
 def test_past_a_limit_the_process_is_asked_to_stop_once(signals: Signals) -> None:
     stop = OrderlyStop()
-    letters = DeadLetterStop(settings_of_values({"dead_letter_limit_consecutive": 2}), stop)
+    letters = DeadLetterStop(Settings.model_validate({"dead_letter_limit_consecutive": 2}), stop)
     for _ in range(2):
         letters.confirmed(letter())
     assert (stop.asked, stop.code, signals.sent) == (False, ExitCode.OK, [])
@@ -113,7 +113,7 @@ def test_who_asks_for_a_stop_later_changes_nothing(signals: Signals) -> None:
 
 def test_what_was_a_dead_letter_before_does_not_count(signals: Signals) -> None:
     stop = OrderlyStop()
-    letters = DeadLetterStop(settings_of_values({"dead_letter_limit_consecutive": 2}), stop)
+    letters = DeadLetterStop(Settings.model_validate({"dead_letter_limit_consecutive": 2}), stop)
     for number in range(50):
         letters.confirmed(letter(replays=1 + number % 3))
     assert (stop.asked, signals.sent) == (False, [])

@@ -16,7 +16,7 @@ from worker.local.traffic import Sample, sample_traffic
 from worker.moderation.lines import LineJudge
 from worker.moderation.moderator import Moderator, ModeratorOptions
 from worker.policy.store import PolicyStore
-from worker.settings import STAND_IN, settings_of_values
+from worker.settings import STAND_IN, Settings
 
 SETTINGS = {
     "llama_guard_model": STAND_IN,
@@ -60,7 +60,7 @@ def _good_samples() -> list[Sample]:
 
 async def _judged_alone(good: Sequence[Sample]) -> list[dict[str, Any]]:
     """The verdicts on the good events without anything hostile near."""
-    settings = settings_of_values(SETTINGS)
+    settings = Settings.model_validate(SETTINGS)
     moderator = Moderator(await asyncio.to_thread(load_guards, settings), ModeratorOptions.of(settings))
     try:
         judge = LineJudge(moderator, PolicyStore.of(settings), source="alone")

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from prometheus_client import REGISTRY
 
-from worker.settings import settings_of_values
+from worker.settings import Settings
 from worker.stream import reviews as module
 from worker.stream.reviews import Reviews
 
@@ -38,7 +38,7 @@ async def test_a_fault_behind_the_start_is_told_until_the_next_try(monkeypatch: 
     monkeypatch.setattr(module, "review_faults", nothing_wrong)
     monkeypatch.setattr(module, "AIOKafkaConsumer", Consumer)
     Consumer.started = 0
-    reviews = Reviews(settings_of_values({"reviews_topic": "reviews"}), tuple, again_seconds=0.2)
+    reviews = Reviews(Settings.model_validate({"reviews_topic": "reviews"}), tuple, again_seconds=0.2)
     await reviews.on_start()
     unread: list[float | None] = []
     async with asyncio.timeout(60):

@@ -17,7 +17,7 @@ from worker.contract.headers import VerdictHeaders
 from worker.contract.record import header
 from worker.contract.verdict import VERDICT
 from worker.exit_codes import ExitCode
-from worker.settings import settings_of_values
+from worker.settings import Settings
 from worker.stream.checks import kafka_faults
 
 pytestmark = pytest.mark.kafka
@@ -109,8 +109,10 @@ def _counted(worker: Any) -> dict[tuple[str, str], float]:
 
 async def test_a_topic_that_is_missing_is_said_at_the_start(rig: Rig) -> None:
     values = {"bootstrap_servers": rig.bootstrap, "input_topic": rig.input_topic, **rig.outputs}
-    assert await kafka_faults(settings_of_values({**values, "shadow_topic": "no-such-topic"})) == []
-    (fault,) = await kafka_faults(settings_of_values({**values, "shadow_topic": "no-such-topic", "shadow_policy": "x"}))
+    assert await kafka_faults(Settings.model_validate({**values, "shadow_topic": "no-such-topic"})) == []
+    (fault,) = await kafka_faults(
+        Settings.model_validate({**values, "shadow_topic": "no-such-topic", "shadow_policy": "x"})
+    )
     assert str(fault) == "topic no-such-topic does not exist: create it with `moderation-worker topics create`"
 
 

@@ -19,7 +19,7 @@ from aiokafka.errors import (
 )
 
 from worker.observability import metrics
-from worker.settings import settings_of_values
+from worker.settings import Settings
 from worker.stream import source as module
 from worker.stream.commits import Commits
 from worker.stream.progress import Progress
@@ -105,7 +105,7 @@ async def joined(monkeypatch: pytest.MonkeyPatch) -> tuple[Source, FakeConsumer]
         return Impasse([_record(ONE, 1, readable=False)], 2)
 
     monkeypatch.setattr(module, "impasse_at", impasse_at)
-    source = Source(settings_of_values({}))
+    source = Source(Settings.model_validate({}))
 
     async def ignored(*_: object) -> None:
         pass

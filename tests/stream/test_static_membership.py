@@ -69,7 +69,7 @@ async def test_of_two_workers_of_one_name_the_first_ends_with_a_line_that_says_s
 def test_a_name_is_neither_empty_nor_endless(instance: str) -> None:
     from pydantic import ValidationError
 
-    from worker.settings import settings_of_values
+    from worker.settings import Settings
 
     with pytest.raises(ValidationError, match="group_instance_id"):
-        settings_of_values({"group_instance_id": instance})
+        Settings.model_validate({"group_instance_id": instance})

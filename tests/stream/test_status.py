@@ -18,7 +18,7 @@ from worker.contract.errors import Stage, Unjudgeable
 from worker.contract.verdict import Label, Source
 from worker.observability import metrics
 from worker.observability.health import Health, Phase
-from worker.settings import settings_of_values
+from worker.settings import Settings
 from worker.stream.live_policies import LivePolicies
 from worker.stream.raw_records import RawRecord
 from worker.stream.status.document import Status
@@ -70,7 +70,7 @@ class Worker:
 def status(
     worker: Worker, recent: RecentOutcomes | None = None, policies: LivePolicies | None = None, **more: object
 ) -> Status:
-    settings = settings_of_values({**SETTINGS, **SECURITY, **more})
+    settings = Settings.model_validate({**SETTINGS, **SECURITY, **more})
     health = Health(120, 15, lambda: worker.at)
     health.phase = Phase.RUNNING
     clock = lambda: worker.at  # noqa: E731
@@ -80,7 +80,7 @@ def status(
 @pytest.fixture
 def policies(tmp_path: Path) -> Iterator[LivePolicies]:
     (tmp_path / "policies.toml").write_text(POLICIES)
-    yield LivePolicies(settings_of_values({"policies_file": tmp_path / "policies.toml"}))
+    yield LivePolicies(Settings.model_validate({"policies_file": tmp_path / "policies.toml"}))
 
 
 def test_rates_and_shares_are_of_the_last_seconds() -> None:

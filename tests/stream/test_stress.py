@@ -62,3 +62,4 @@ async def test_bench_stream_measures_both_sides(rig: Rig) -> None:
     assert found["ratio"] == pytest.approx(found["worker_events_per_second"] / found["plain_events_per_second"])
     assert 0 < found["plain_latency_p50_ms"] < found["plain_latency_p99_ms"]
     assert 0 < found["latency_p50_ms"] < found["latency_p99_ms"]
+    assert not any((await rig.lag()).values()), "the topics of the settings are none of its business"

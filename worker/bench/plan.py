@@ -10,17 +10,15 @@ so that what was held up together stays together; and drawn, as `moderation-work
 import asyncio
 import os
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from worker.bench.device_cost import DeviceCost
 from worker.bench.free_guard import COSTLY_BATCH_SECONDS, COSTLY_CHECK_SECONDS, FREE_CHECK_TOKENS
-from worker.bench.stream import new_settings
+from worker.bench.stream import new_settings, side
 from worker.local import stress_tally
 from worker.local.kafka import local_kafka
 from worker.local.percentile import percentile
@@ -85,7 +83,7 @@ class Compared:
 
 def bench_plan(bootstrap: str | None, rates: Sequence[float], turns: int, say: Callable[[str], None]) -> list[Compared]:
     """Each rate through a real worker on a real Kafka and through the simulation, in so many turns of free and of
-    costly guards. Raises KafkaUnavailable."""
+    costly guards. Raises KafkaUnavailable, WorkerDied."""
     with local_kafka(bootstrap, say=say) as kafka:
         return [asyncio.run(_measure(kafka.bootstrap_servers, rate, turns)) for rate in rates]
 
@@ -122,9 +120,8 @@ async def _measure(bootstrap: str, rate: float, turns: int) -> Compared:
     costly_settings = {**await new_settings(bootstrap), **common}
     loads = []
     with ExitStack() as opened:
-        logs = Path(opened.enter_context(TemporaryDirectory(prefix="bench-plan-")))
         free, costly = (
-            _started(opened, kind, settings, logs)
+            _Side(Settings.model_validate(settings), opened.enter_context(side(kind, settings)))
             for kind, settings in (("worker", free_settings), ("costly", costly_settings))
         )
         for each in (free, costly):
@@ -134,12 +131,6 @@ async def _measure(bootstrap: str, rate: float, turns: int) -> Compared:
                 await each.turn(rate, number)
             loads.append(os.getloadavg()[0])
     return compared(rate, free.turns, costly.turns, DeviceCost.mean(costly.device), statistics.mean(loads))
-
-
-def _started(opened: ExitStack, kind: str, settings: Mapping[str, str], logs: Path) -> _Side:
-    environment = {f"MODERATION_{name.upper()}": value for name, value in settings.items()}
-    process = WorkerProcess(kind, environment, logs, ("-m", "worker.bench.stream_sides", kind))
-    return _Side(Settings.model_validate(settings), opened.enter_context(process))
 
 
 def compared(

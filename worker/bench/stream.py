@@ -1,16 +1,14 @@
 """What the stream costs: the worker with free guards against a plain aiokafka loop, in turn, on one Kafka."""
 
 import asyncio
-import math
-import os
 import statistics
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -18,7 +16,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from worker.local.kafka import local_kafka
 from worker.local.stress import Stress, StressOptions
 from worker.local.stress_tally import StressReport
-from worker.settings import Settings
+from worker.local.workers import WorkerProcess
+from worker.settings import ENV_PREFIX, Settings
 from worker.stream.topics import TopicSpec, create_topics
 
 PARTITIONS = 4
@@ -27,6 +26,10 @@ WARM_SECONDS = 10.0
 LOOK_SECONDS = 0.02
 PLAIN_TIMES = 4  # as many events for the plain loop: else it is done in a second, half of it its start
 OUTPUTS = ("safe_topic", "unsafe_topic", "review_topic", "dead_letter_topic")
+
+
+class MeasurementFailed(Exception):
+    """What was measured says nothing; the message says why."""
 
 
 def event(number: int) -> bytes:
@@ -62,8 +65,8 @@ async def counter(bootstrap: str, topics: list[str]) -> AsyncIterator[Callable[[
         await consumer.stop()
 
 
-async def timed(bootstrap: str, outputs: list[str], count: int, process: subprocess.Popen[bytes]) -> float:
-    """Events/s from the first to the last output record. The process must be alive all the time."""
+async def timed(bootstrap: str, outputs: list[str], count: int, process: WorkerProcess) -> float:
+    """Events/s from the first to the last output record. The process must be alive all the time (WorkerDied)."""
     began, first = None, 0
     async with counter(bootstrap, outputs) as so_far:
         while True:
@@ -72,10 +75,9 @@ async def timed(bootstrap: str, outputs: list[str], count: int, process: subproc
                 began, first = time.perf_counter(), done
             if began is not None and done >= count:
                 if done == first:
-                    raise RuntimeError(f"{count} events were through before the first look: measure more of them")
+                    raise MeasurementFailed(f"{count} events were through before the first look: measure more of them")
                 return (done - first) / (time.perf_counter() - began)
-            if process.poll() is not None:
-                raise RuntimeError(f"the process ended with {process.returncode}")
+            process.check()
             await asyncio.sleep(LOOK_SECONDS)
 
 
@@ -88,16 +90,12 @@ async def new_settings(bootstrap: str) -> dict[str, str]:
 
 
 @contextmanager
-def side(kind: str, settings: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def side(kind: str, settings: Mapping[str, str]) -> Iterator[WorkerProcess]:
     """A process of stream_sides.py."""
-    environment = {f"MODERATION_{name.upper()}": value for name, value in settings.items()}
-    command = [sys.executable, "-m", "worker.bench.stream_sides", kind]
-    process = subprocess.Popen(command, env={**os.environ, **environment})  # noqa: S603  # our own module
-    try:
+    environment = {f"{ENV_PREFIX}{name.upper()}": value for name, value in settings.items()}
+    command = ("-m", "worker.bench.stream_sides", kind)
+    with TemporaryDirectory(prefix="bench-") as logs, WorkerProcess(kind, environment, Path(logs), command) as process:
         yield process
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 async def measure(bootstrap: str, kind: str, count: int) -> float:
@@ -109,13 +107,20 @@ async def measure(bootstrap: str, kind: str, count: int) -> float:
 
 
 async def latency(bootstrap: str, kind: str) -> StressReport:
-    """From an event's sending to the reading of its answer, at a steady rate."""
+    """From an event's sending to the reading of its answer, at a steady rate.
+
+    Raises WorkerDied, and MeasurementFailed where an event is without an answer.
+    """
     settings = await new_settings(bootstrap)
     chosen = Settings.model_validate(settings)
-    with side(kind, settings):
+    with side(kind, settings) as process:
         # Until it runs, and is warm: a broker's first thousands of requests take several times as long.
         await Stress(chosen, StressOptions(rate=STEADY_RATE, seconds=WARM_SECONDS)).run()
-        return await Stress(chosen, StressOptions(rate=STEADY_RATE, seconds=STEADY_SECONDS)).run()
+        report = await Stress(chosen, StressOptions(rate=STEADY_RATE, seconds=STEADY_SECONDS)).run()
+        process.check()
+    if report.lost or not report.sent:
+        raise MeasurementFailed(f"{kind}: of {report.sent} events {report.lost} were without an answer")
+    return report
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,10 @@ class StreamResult:
 
 
 def bench_stream(bootstrap: str | None, events: int, rounds: int, say: Callable[[str], None]) -> StreamResult:
-    """Both sides in turn, on the Kafka at `bootstrap` or one that is started. Raises KafkaUnavailable."""
+    """Both sides in turn, on the Kafka at `bootstrap` or one that is started.
+
+    Raises KafkaUnavailable, WorkerDied, MeasurementFailed.
+    """
     with local_kafka(bootstrap, say=say) as kafka:
         found = []
         for number in range(rounds if bootstrap else rounds + 1):
@@ -165,4 +173,4 @@ def bench_stream(bootstrap: str | None, events: int, rounds: int, say: Callable[
 
 
 def _median(latencies: Iterable[float | None]) -> float:
-    return statistics.median(math.inf if each is None else each for each in latencies)  # None: no answer
+    return statistics.median(each for each in latencies if each is not None)  # None: without any answer, so not here

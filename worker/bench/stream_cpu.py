@@ -5,13 +5,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from worker.bench.stream import LOOK_SECONDS, OUTPUTS, counter, fill, new_settings, side
+from worker.bench.stream import LOOK_SECONDS, OUTPUTS, MeasurementFailed, counter, fill, new_settings, side
 from worker.local.kafka import local_kafka
 
 
 def worker_cpu(bootstrap: str | None, events: int, say: Callable[[str], None]) -> float:
     """Seconds of CPU time an event, from the first outcome on: the start does not count. On the Kafka at `bootstrap`
-    or one that is started. Raises KafkaUnavailable."""
+    or one that is started. Raises KafkaUnavailable, WorkerDied, MeasurementFailed."""
     with local_kafka(bootstrap, say=say) as kafka:
         return asyncio.run(_measured(kafka.bootstrap_servers, events))
 
@@ -25,8 +25,7 @@ async def _measured(bootstrap: str, events: int) -> float:
 
             async def until(count: int) -> int:
                 while (done := await so_far()) < count:
-                    if process.poll() is not None:
-                        raise RuntimeError(f"the process ended with {process.returncode}")
+                    process.check()
                     await asyncio.sleep(LOOK_SECONDS)
                 return done
 
@@ -34,7 +33,7 @@ async def _measured(bootstrap: str, events: int) -> float:
             began = _cpu_seconds(process.pid)
             done = await until(events)
         if done == first:
-            raise RuntimeError(f"{events} events were through before the first look: measure more of them")
+            raise MeasurementFailed(f"{events} events were through before the first look: measure more of them")
         return (_cpu_seconds(process.pid) - began) / (done - first)
 
 

@@ -18,7 +18,7 @@ from worker.observability import metrics
 from worker.policy.policy import Policy
 from worker.policy.store import PolicyStore
 from worker.policy.taxonomy import CATEGORY_KEYS
-from worker.settings import STAND_IN, Settings, settings_of_values
+from worker.settings import STAND_IN, Settings
 
 _IN_FLIGHT: Final = 1024  # as the worker's setting
 _A_FEW: Final = 4
@@ -47,7 +47,7 @@ class TenantsBench:
         values: dict[str, Any] = {"llama_guard_model": STAND_IN, "prompt_guard_model": STAND_IN, "device": "cpu"}
         values |= {"torch_threads": 1}  # others would spin while they wait, which counts as CPU time
         given = {} if prefix_cache_bytes is None else {"prefix_cache_bytes": prefix_cache_bytes}
-        self._settings: Settings = settings_of_values({**values, **given, "verdict_cache_bytes": 0})
+        self._settings: Settings = Settings.model_validate({**values, **given, "verdict_cache_bytes": 0})
         self._guards: Sequence[Guard] = load_guards(self._settings)
         both_roles = sample_events(Load(events=3 * events), random.Random(0))
         sampled = [event for event in both_roles if event.messages[-1].role == "user"][:events]

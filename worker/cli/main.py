@@ -87,30 +87,28 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        if not _is_for_the_user(error):
+        if (code := _exit_code(error)) is None:
             raise
         line = Text.assemble(("error: ", "red"), str(error))
         Console(stderr=True, soft_wrap=True).print(line)
-        sys.exit(ExitCode.CONFIG)
+        sys.exit(code)
 
 
-def _is_for_the_user(error: Exception) -> bool:
-    """Whether an error says all that a user needs. Imported here: these modules are only loaded by commands that can
-    fail so."""
+def _exit_code(error: Exception) -> ExitCode | None:
+    """Of an error that says all that a user needs; None of one that needs its traceback. Imported here: these modules
+    are only loaded by commands that can fail so."""
+    from worker.bench.stream import MeasurementFailed
     from worker.guards.errors import ModelRefused, ModelUnavailable
     from worker.local.broker import KafkaUnavailable
     from worker.local.stress import StressRefused
+    from worker.local.workers import WorkerDied
     from worker.policy.errors import PolicyError
     from worker.settings import SettingsError
     from worker.stream.start import KafkaNotReady
 
-    return isinstance(
-        error,
-        SettingsError
-        | PolicyError
-        | ModelUnavailable
-        | ModelRefused
-        | KafkaNotReady
-        | KafkaUnavailable
-        | StressRefused,
+    what_it_was_given = (
+        SettingsError | PolicyError | ModelUnavailable | ModelRefused | KafkaNotReady | KafkaUnavailable | StressRefused
     )
+    if isinstance(error, what_it_was_given):
+        return ExitCode.CONFIG
+    return ExitCode.FAILED if isinstance(error, MeasurementFailed | WorkerDied) else None

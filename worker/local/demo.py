@@ -22,7 +22,7 @@ from worker.local.kafka import local_kafka
 from worker.local.tally import Tally, outcomes_of
 from worker.local.traffic import POLICIES_TOML, Sample, sample_traffic
 from worker.local.workers import WorkerProcess
-from worker.settings import STAND_IN, Settings, settings_of_values
+from worker.settings import STAND_IN, Settings
 from worker.stream.topics import TopicSpec, create_topics
 
 _PARTITIONS = 4
@@ -93,7 +93,7 @@ def _environment(kafka: LocalKafka, folder: Path, *, own: bool) -> dict[str, str
 
 def _settings_of(environment: dict[str, str]) -> Settings:
     values = {name.removeprefix("MODERATION_").lower(): value for name, value in environment.items()}
-    return settings_of_values(values)
+    return Settings.model_validate(values)
 
 
 async def _create_topics(settings: Settings) -> None:
