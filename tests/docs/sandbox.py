@@ -24,6 +24,8 @@ class Sandbox:
     """A folder in which a page is followed. `.venv` is the tree's own; a worker's page is on a free port."""
 
     def __init__(self, folder: Path, web_port: int) -> None:
+        # A script's background job, as whoever runs the tests may be, ignores Ctrl-C, and all that it starts with it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         self.folder = folder
         self._web = f"127.0.0.1:{web_port}"
         self._beside: list[tuple[Typed, subprocess.Popen[bytes]]] = []
