@@ -12,7 +12,7 @@ from worker.contract.errors import Stage, Unjudgeable
 from worker.contract.record import Headers
 from worker.observability import metrics
 from worker.settings import Settings
-from worker.stream.isolation import Isolation
+from worker.stream.isolation import SUSPECTS_PER_EVENT, Isolation
 from worker.stream.journal import traces_of
 from worker.stream.suspects import Case
 
@@ -235,10 +235,18 @@ async def test_who_is_cancelled_while_it_waits_blocks_nobody(life: Life) -> None
 
 
 async def test_suspects_are_remembered_up_to_a_number(life: Life) -> None:
-    for start in range(0, 40, 10):
+    for start in range(0, 60, 10):
         life.take(*range(start, start + 10))
         life = life.killed()
-    assert metrics.SUSPECTS._value.get() == 10
+    assert metrics.SUSPECTS._value.get() == SUSPECTS_PER_EVENT * 10
+
+
+async def test_the_oldest_record_is_a_suspect_however_many_younger_ones_there_are(life: Life) -> None:
+    for start in range(0, 60, 10):  # of partitions that others have now
+        life.take(*range(100 + start, 110 + start))
+        life = life.killed()
+    life.take(1, 2, 3)
+    assert [case.kills for case in life.killed().take(1, 2, 3)] == [1, 1, 1]
 
 
 async def test_without_a_journal_all_are_judged(tmp_path: Path) -> None:

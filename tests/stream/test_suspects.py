@@ -68,6 +68,11 @@ def test_the_worst_are_remembered_then_the_youngest() -> None:
     assert worst(kills, 9) == kills
 
 
+def test_what_was_in_flight_at_the_last_kill_is_remembered_before_what_is_younger() -> None:
+    kills = {Name(0, 1, 50): 1, Name(0, 2, 60): 1, Name(0, 3, 10): 2, Name(0, 4, 70): 1}
+    assert worst(kills, 2, in_flight={Name(0, 1, 50)}) == {Name(0, 3, 10): 2, Name(0, 1, 50): 1}
+
+
 # -- who comes in
 
 

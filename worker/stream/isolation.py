@@ -20,6 +20,8 @@ from worker.stream.suspects import Case, Name, Suspects, Trace, kills_after, wor
 
 log = structlog.get_logger(__name__)
 
+# Of several workers, one is often killed again before its suspects come back to it: it must remember them so long.
+SUSPECTS_PER_EVENT = 4  # most suspects, for each event that may be in flight
 _TELL_SECONDS = 10.0  # between two lines about how many suspects are left
 
 
@@ -34,8 +36,9 @@ class Isolation:
         self._journal, self._topic = journal, topic
         kills = kills_after(found)
         kills |= {name: max(count, kills.get(name, 0)) for name, count in told.items()}
-        self._suspects = Suspects(worst(kills, most_suspects))
-        self._after_a_kill = any(trace.in_flight for trace in found)
+        in_flight = {trace.name for trace in found if trace.in_flight}
+        self._suspects = Suspects(worst(kills, most_suspects, in_flight))
+        self._after_a_kill = bool(in_flight)
         self._slots = {name: journal.add(name, kills, False) for name, kills in self._suspects.kills.items()}
         self._tell_again = time.monotonic() + _TELL_SECONDS
         self._begin: dict[Case, Callable[[], None]] = {}  # of those that wait
@@ -49,8 +52,8 @@ class Isolation:
         most, topic = settings.max_in_flight_events, settings.input_topic
         directory = settings.journal_dir or default_directory()
         told = told_by_others(directory, settings.group, topic)
-        journal, found = open_journal(directory, settings.group, topic, capacity=2 * most)
-        return cls(journal, found, told, topic, most)
+        journal, found = open_journal(directory, settings.group, topic, capacity=(SUSPECTS_PER_EVENT + 1) * most)
+        return cls(journal, found, told, topic, SUSPECTS_PER_EVENT * most)
 
     def arrive(self, record: Record) -> Case:
         """A record was fetched. Call `admit` after the last one of a fetch, and `leave` in the end."""

@@ -14,7 +14,7 @@ fault it was. What was in flight then is known (the journal names it), and is su
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Final, NamedTuple
 
 MOST_KILLS: Final = 3
@@ -66,9 +66,10 @@ def kills_after(traces: Iterable[Trace]) -> dict[Name, int]:
     return {name: count for name, count in kills.items() if count}
 
 
-def worst(kills: Mapping[Name, int], most: int) -> dict[Name, int]:
-    """The `most` of them to remember: those with the most kills, and of these the youngest."""
-    ranked = sorted(kills, key=lambda name: (kills[name], name.timestamp, name), reverse=True)
+def worst(kills: Mapping[Name, int], most: int, in_flight: Container[Name] = ()) -> dict[Name, int]:
+    """The `most` of them to remember: those with the most kills, of these those in flight at the last one, and of these
+    the youngest. A record that kills is often the oldest in flight: its partition does not get on."""
+    ranked = sorted(kills, key=lambda name: (kills[name], name in in_flight, name.timestamp, name), reverse=True)
     return {name: kills[name] for name in ranked[:most]}
 
 
