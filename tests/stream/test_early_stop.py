@@ -56,7 +56,9 @@ def ends_well(worker: subprocess.Popen[bytes], pipe: Path) -> None:
     finally:
         os.close(held)
     assert worker.returncode == ExitCode.OK, told.decode()
-    assert orjson.loads(told)["event"] == "stopped before the start: nothing was taken"
+    line = orjson.loads(told)
+    assert line["event"] == "stopped before the start: nothing was taken"
+    assert line.keys() >= {"logger", "level", "timestamp"}, "a line as all others: whoever reads them needs no exception"
 
 
 @pytest.mark.parametrize("command", [RUN, (*RUN, "--devices", "cpu,cpu"), FAUST], ids=["run", "devices", "faust"])

@@ -58,7 +58,9 @@ async def test_a_guard_that_hangs_ends_at_the_drain_deadline_and_its_event_is_no
         await until(lambda: _ready(worker, seen) != (200, "running"))
         assert seen[-1] == (503, "draining"), "readiness falls long before the process ends"
         assert await asyncio.to_thread(worker.wait) == ExitCode.DRAIN_DEADLINE
-        assert "ended by force after 6 s, exit code 75" in worker.log.read_text()
+        told = json.loads(worker.log.read_text().splitlines()[-1])
+        assert told["event"].startswith("ended by force after 6 s, exit code 75")
+        assert told.keys() >= {"logger", "level", "timestamp"}
     assert set((await rig.committed()).values()) == {0}
 
 

@@ -4,9 +4,8 @@ import os
 import signal
 from types import FrameType
 
-import orjson
-
 from worker.exit_codes import ExitCode
+from worker.observability.last_words import last_words
 
 
 def until_the_loop_listens() -> None:
@@ -20,6 +19,5 @@ def until_the_loop_listens() -> None:
 
 def _end(_number: int, _frame: FrameType | None) -> None:
     # Not an exception, which whatever runs just now might swallow; not by the log, which may be amid a line.
-    line = {"event": "stopped before the start: nothing was taken", "logger": __name__, "level": "info"}
-    os.write(2, orjson.dumps(line) + b"\n")
+    last_words(__name__, "info", "stopped before the start: nothing was taken")
     os._exit(ExitCode.OK)

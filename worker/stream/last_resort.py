@@ -3,9 +3,8 @@
 import os
 import threading
 
-import orjson
-
 from worker.exit_codes import ExitCode
+from worker.observability.last_words import last_words
 
 CRASH_SECONDS = 10.0  # for a crashed worker to end by itself
 
@@ -23,8 +22,7 @@ def end_process_in(seconds: float, code: ExitCode) -> None:
 
 def _end(seconds: float, code: ExitCode) -> None:
     words = f"ended by force after {seconds:g} s, exit code {int(code)}: what was in flight comes again from Kafka"
-    line = {"event": words, "logger": __name__, "level": "warning"}
-    os.write(2, orjson.dumps(line) + b"\n")  # not by the log, whose lock a thread that hangs may hold
+    last_words(__name__, "warning", words)  # not by the log, whose lock a thread that hangs may hold
     os._exit(code)
 
 
