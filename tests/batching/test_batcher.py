@@ -121,11 +121,14 @@ def test_a_deep_queue_of_chat_messages_is_padded_by_less_than_15_percent_in_batc
     assert padded / batches > budget / 3
 
 
-def test_of_equal_lengths_none_is_forgotten() -> None:
+def test_of_equal_lengths_the_oldest_go_first() -> None:
     queue = batcher(30, *[10] * 7)
-    taken = [[item.name for item in queue.take()] for _ in range(3)]
-    assert sorted(name for batch in taken for name in batch) == list(range(7))
-    assert [len(batch) for batch in taken] == [3, 3, 1]
+    assert [[item.name for item in queue.take()] for _ in range(3)] == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+def test_also_of_the_neighbours_the_oldest_of_a_length_go_first() -> None:
+    queue = batcher(20, 10, 9, 9, 9)
+    assert [(item.tokens, item.name) for item in queue.take()] == [(9, 1), (10, 0)]
 
 
 # -- when it is due

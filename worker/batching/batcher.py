@@ -7,8 +7,9 @@ Pure: it takes the time as an argument and knows neither Kafka, torch nor asynci
 """
 
 from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from worker.batching.token_budget import TokenBudget
 
@@ -29,37 +30,38 @@ class Queued(Protocol):
 
 T = TypeVar("T", bound=Queued)
 
-
-class _Entry(NamedTuple, Generic[T]):
-    """Sorts by length, then by age: no two have the same number."""
-
-    tokens: int
-    number: int
-    item: T
+_Piece = tuple[int, int]  # a length in tokens, and how many of the items of this length, the oldest of them
 
 
 class Batcher(Generic[T]):
-    """Items waiting for one guard. Items arrive in the order of their `arrived` times."""
+    """Items waiting for one guard. Items arrive in the order of their `arrived` times.
+
+    Those of one length are one queue: a batch takes them together, and a step of its choice is a length, not an item.
+    """
 
     def __init__(self, budget: TokenBudget, max_wait: float) -> None:
         """`max_wait`: seconds that the oldest item waits for company while the guard is idle."""
         self._budget = budget
         self._max_wait = max_wait
-        self._by_age: dict[int, _Entry[T]] = {}  # insertion order is age; the key is the number
-        self._by_length: list[_Entry[T]] = []
-        self._tokens = 0
-        self._next_number = 0
+        self._queues: dict[int, deque[T]] = {}  # by length; none is empty
+        self._lengths: list[int] = []  # those that there are, rising
+        self._oldest: T | None = None
+        self._count = self._tokens = 0
 
     def __len__(self) -> int:
-        return len(self._by_age)
+        return self._count
 
     def add(self, item: T) -> None:
         """Queues an item."""
-        number, tokens = self._next_number, item.tokens
-        entry = _Entry(tokens, number, item)
-        self._next_number = number + 1
-        self._by_age[number] = entry
-        insort(self._by_length, entry)
+        tokens = item.tokens
+        queue = self._queues.get(tokens)
+        if queue is None:
+            queue = self._queues[tokens] = deque()
+            insort(self._lengths, tokens)
+        queue.append(item)
+        if self._oldest is None:
+            self._oldest = item
+        self._count += 1
         self._tokens += tokens
 
     @property
@@ -72,62 +74,80 @@ class Batcher(Generic[T]):
 
         A full batch is due at once; the oldest item's wait ends at `arrived + max_wait`.
         """
-        if not self._by_age:
+        if self._oldest is None:
             return None
-        oldest = next(iter(self._by_age.values()))
-        return oldest.item.arrived if self.full else oldest.item.arrived + self._max_wait
+        return self._oldest.arrived if self.full else self._oldest.arrived + self._max_wait
 
     def take(self) -> Sequence[T]:
         """The next batch, in order of length: the oldest item and those nearest to it in length, as many as the
         budget holds and as are worth their padding."""
-        if not self._by_age:
+        if self._oldest is None:
             return ()
-        oldest = next(iter(self._by_age.values()))
-        low, high = self._chosen(bisect_left(self._by_length, oldest))
-        chosen = self._by_length[low:high]
-        del self._by_length[low:high]
-        for entry in chosen:
-            del self._by_age[entry.number]
-            self._tokens -= entry.tokens
-        return [entry.item for entry in chosen]
+        batch: list[T] = []
+        for tokens, count in sorted(self._chosen(self._oldest.tokens)):
+            queue = self._queues[tokens]
+            if count < len(queue):
+                batch += [queue.popleft() for _ in range(count)]
+            else:
+                batch += queue
+                del self._queues[tokens]
+                del self._lengths[bisect_left(self._lengths, tokens)]
+            self._tokens -= count * tokens
+        self._count -= len(batch)
+        heads = (queue[0] for queue in self._queues.values())
+        self._oldest = min(heads, key=lambda head: head.arrived, default=None)
+        return batch
 
-    def _chosen(self, at: int) -> tuple[int, int]:
-        """The slice of `_by_length` around index `at` to take."""
-        queue, start = self._by_length, self._budget.tokens / _START_SHARE
+    def _chosen(self, tokens: int) -> Sequence[_Piece]:
+        """What goes with the oldest item, which has this length."""
+        start = self._budget.tokens / _START_SHARE
+        pieces = list(self._nearest(tokens))
+        best = 0.0
+        useful = rows = longest = chosen = padded = 0
+        for number, (length, count) in enumerate(pieces, 1):
+            useful, rows, longest = useful + length * count, rows + count, max(longest, length)
+            # Within a length it only rises or only falls with each item, so whole pieces are enough to look at.
+            share_of_use = useful / (longest * rows + start)
+            if share_of_use > best:
+                best, chosen, padded = share_of_use, number, longest * rows
+        del pieces[chosen:]
+        if self._budget.holds(self._lengths[-1], self._count):
+            everything = [(length, len(self._queues[length])) for length in self._lengths]
+            # The rest as one batch more, where it is too little to choose from.
+            if self._lengths[-1] * self._count <= padded + self._padded_rest(pieces) + start:
+                return everything
+        return pieces
 
-        def share_of_use(growth: tuple[int, int, int]) -> float:
-            low, high, useful = growth
-            return useful / (self._padded(low, high) + start)
+    def _padded_rest(self, pieces: Sequence[_Piece]) -> int:
+        taken = dict(pieces)
+        left = {length: len(queue) - taken.get(length, 0) for length, queue in self._queues.items()}
+        return max((length for length, count in left.items() if count), default=0) * sum(left.values())
 
-        low, high, _ = max(self._growing(at), key=share_of_use)
-        everything = self._padded(0, len(queue))
-        # The rest as one batch more, where it is too little to choose from.
-        rest = (len(queue) - high + low) * queue[-1 if high < len(queue) else low - 1].tokens
-        if self._budget.holds(queue[-1].tokens, len(queue)) and everything <= self._padded(low, high) + rest + start:
-            return 0, len(queue)
-        return low, high
-
-    def _padded(self, low: int, high: int) -> int:
-        return (high - low) * self._by_length[high - 1].tokens
-
-    def _growing(self, at: int) -> Iterator[tuple[int, int, int]]:
-        """The slices (low, high) of `_by_length` around index `at`, and their tokens without padding: each one grown
-        by the nearer neighbour, while the budget holds it."""
-        queue, low, high = self._by_length, at, at + 1
-        own = useful = queue[at].tokens
+    def _nearest(self, tokens: int) -> Iterator[_Piece]:
+        """The items of this length, then those of the nearer neighbouring length, and so on, while the budget holds
+        them; of two lengths as near the shorter."""
+        lengths, budget = self._lengths, self._budget.tokens
+        below = above = bisect_left(lengths, tokens)
+        longest, rows = tokens, 0
         while True:
-            yield low, high, useful
-            rows, longest = high - low, queue[high - 1].tokens
-            down = own - queue[low - 1].tokens if low > 0 else None
-            up = queue[high].tokens - own if high < len(queue) else None
-            if up is not None and (down is None or up < down) and self._budget.holds(queue[high].tokens, rows + 1):
-                high += 1
-                useful += queue[high - 1].tokens
-            elif down is not None and self._budget.holds(longest, rows + 1):
-                low -= 1
-                useful += queue[low].tokens
-            elif up is not None and self._budget.holds(queue[high].tokens, rows + 1):
-                high += 1
-                useful += queue[high - 1].tokens
+            down = tokens - lengths[below - 1] if below > 0 else None
+            up = lengths[above] - tokens if above < len(lengths) else None
+            if up is not None and (down is None or up < down):
+                length = lengths[above]
+                if rows and length * (rows + 1) > budget:
+                    above = len(lengths)  # nothing longer; a shorter one may have room yet
+                    continue
+                above += 1
+                longest = length
+            elif down is not None:
+                below -= 1
+                length = lengths[below]
             else:
                 return
+            waiting = len(self._queues[length])
+            count = min(waiting, max(budget // longest - rows, 0 if rows else 1))
+            if count:
+                yield length, count
+            if count < waiting:  # the batch is full
+                return
+            rows += count
