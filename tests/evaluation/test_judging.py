@@ -14,7 +14,8 @@ from worker.evaluation.labelled_example import LabelledExample, Place, Skipped
 from worker.evaluation.results_file import RESULTS_NAME
 from worker.evaluation.run import Run, run
 from worker.guards.guard import Finding, Guard
-from worker.moderation.moderator import Moderator, ModeratorOptions
+from worker.moderation.moderator import Moderator
+from worker.moderation.options import ModeratorOptions
 from worker.policy.policy import DEFAULT_POLICY, Policy
 from worker.settings import STAND_IN, Settings
 

@@ -17,10 +17,13 @@ from PIL import Image
 
 from worker.contract.chat_event import read_chat_event
 from worker.contract.errors import Unjudgeable
+from worker.contract.record import PlainRecord
 from worker.contract.verdict import Verdict
 from worker.guards.guard import Guard
 from worker.guards.loading import load_guards
-from worker.moderation.moderator import Moderator, ModeratorOptions, Origin
+from worker.moderation.moderator import Moderator
+from worker.moderation.options import ModeratorOptions
+from worker.moderation.request import Request
 from worker.policy.policy import DEFAULT_POLICY
 from worker.settings import Settings
 from worker.standins.pictures import picture
@@ -60,7 +63,7 @@ async def outcomes(*conversations: Any) -> list[Any]:
         document = {"event_id": f"e{number}", "conversation_id": "c", "messages": messages}
         try:
             event = read_chat_event(json.dumps(document).encode())
-            verdict = await moderator.judge(event, DEFAULT_POLICY, Origin.at("t", 0, number, 0), 0.0)
+            verdict = await moderator.judge(Request.about(event, DEFAULT_POLICY, PlainRecord("t", 0, number), 0.0))
         except Unjudgeable as cause:
             return Dead(cause.error_type)
         assert verdict.event_id == event.event_id

@@ -2,15 +2,19 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
+from opentelemetry.trace import Span
 from prometheus_client import REGISTRY
 
 from tests.fakes import FakeGuard
-from worker.guards.guard import Check, Fault, Finding
+from worker.contract.record import PlainRecord
+from worker.guards.guard import Check, Fault, Finding, Preparation
 from worker.guards.runner import Judged
-from worker.moderation.guard_lane import Answers, GuardLane, PlainTicket
+from worker.moderation.decision import GuardAnswer
+from worker.moderation.guard_lane import GuardLane
+from worker.moderation.request import Request, tell
 
 LONG = 1000.0  # seconds of waiting for company that no test reaches
 
@@ -68,6 +72,39 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+class Asked:
+    """An event, on its way through one guard's lane."""
+
+    def __init__(self, lane: GuardLane, *checks: Check, span: Span | None = None) -> None:
+        self.told = 0
+        self._lane, self._answered = lane, asyncio.Event()
+        self.request = Request(PlainRecord("t", 0, 0), 0.0, self._tell)
+        self.request.answers = [GuardAnswer(lane.guard.name, Preparation(checks))]
+        self.request.left, self.request.span = len(checks), span
+        tell(lane.submit([self.request]))
+
+    def _tell(self, _requests: Sequence[Request]) -> None:
+        self.told += 1
+        self._answered.set()
+
+    def give_up(self) -> None:
+        """As the panel does it."""
+        self.request.over = True
+        self._lane.gave_up(self.request)
+
+    @property
+    def done(self) -> bool:
+        return self._answered.is_set()
+
+    async def findings(self) -> list[Finding]:
+        """Of all its checks; raises what it fails with."""
+        await self._answered.wait()
+        assert self.told == 1
+        if self.request.error is not None:
+            raise self.request.error
+        return list(self.request.answers[0].findings)
+
+
 class Lane:
     """A lane with its device and clock."""
 
@@ -80,42 +117,35 @@ class Lane:
         on_guard_down: Callable[[], None] | None = None,
     ) -> None:
         self.device, self.clock = HandDevice(), HandClock()
+        self.told_started: list[Request] = []
         self.lane = GuardLane(
             FakeGuard(),
             self.device,  # type: ignore[arg-type]
+            tell,
             batch_tokens=budget,
             max_wait=max_wait,
             timeout=timeout,
             breaker_failures=failures,
+            on_started=self.told_started.extend,
             on_guard_down=on_guard_down,
             clock=self.clock,
         )
 
-    async def judge(
-        self, *checks: tuple[int, float], ticket: PlainTicket | None = None
-    ) -> "asyncio.Future[list[list[Finding]]]":
+    async def judge(self, *checks: tuple[int, float]) -> Asked:
         """Queues an event's checks, each of (tokens, payload)."""
-        findings = ask(self.lane, [Check(tokens, payload) for tokens, payload in checks], ticket or PlainTicket())
+        asked = Asked(self.lane, *(Check(tokens, payload) for tokens, payload in checks))
         await settle()
-        return findings
+        return asked
 
 
-def ask(lane: GuardLane, checks: list[Check], ticket: PlainTicket) -> "asyncio.Future[list[list[Finding]]]":
-    """An event's checks for one guard alone."""
-    answers = Answers(ticket)
-    lane.submit(checks, answers)
-    answers.came()
-    return answers.future
+def found(asked: Asked) -> list[Finding]:
+    """What is there already."""
+    assert asked.done and asked.request.error is None
+    return list(asked.request.answers[0].findings)
 
 
-def found(task: "asyncio.Future[list[list[Finding]]]") -> list[Finding]:
-    """The one guard's findings."""
-    (findings,) = task.result()
-    return findings
-
-
-def scores(task: "asyncio.Future[list[list[Finding]]]") -> list[float | None]:
-    return [finding.score for finding in found(task)]
+def scores(asked: Asked) -> list[float | None]:
+    return [finding.score for finding in found(asked)]
 
 
 def metric(name: str, guard: str = "llama_guard") -> float:

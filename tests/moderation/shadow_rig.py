@@ -9,28 +9,17 @@ from typing import Any
 
 from tests.fakes import FakeGuard, ScoreOf, fake_prompt_guard
 from worker.contract.chat_event import ChatEvent
-from worker.contract.record import Headers, Record
+from worker.contract.record import PlainRecord, Record
 from worker.contract.verdict import Label, Verdict
 from worker.guards.guard import Preparation
-from worker.moderation.moderator import Moderator, ModeratorOptions, Origin
+from worker.moderation.moderator import Moderator
+from worker.moderation.options import ModeratorOptions
+from worker.moderation.request import Request
 from worker.moderation.shadow import Shadow
 from worker.observability import metrics
 from worker.policy.policy import DEFAULT_POLICY, Policy
 
 OTHER_PROMPT = Policy(name="other", excluded_categories=("S9",))  # asks the guards another question
-
-
-@dataclass(frozen=True)
-class Row:
-    """A record."""
-
-    offset: int
-    value: bytes = b"{}"
-    topic: str = "chat.events"
-    partition: int = 0
-    timestamp: int = 1_700_000_000_000
-    key: bytes | None = b"k"
-    headers: Headers = ()
 
 
 class AskedGuard(FakeGuard):
@@ -91,8 +80,8 @@ class Rig:
 
     async def judge(self, number: int, text: Any = "hi", policy: Policy = DEFAULT_POLICY, **row: Any) -> Verdict:
         """The main verdict on the event at this offset."""
-        origin = Origin.of(Row(number, **row))
-        return await self.shadow.judge(event(text), policy, origin, 0.0)
+        record = PlainRecord("chat.events", 0, number, 1_700_000_000_000, b"k", row.get("value", b"{}"))
+        return await self.moderator.judge(Request.about(event(text), policy, record, 0.0))
 
     async def until(self, count: int) -> list[tuple[Label, Verdict]]:
         """What was published, once there is so much of it."""

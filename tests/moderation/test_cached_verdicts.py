@@ -14,11 +14,13 @@ import pytest
 from tests.fakes import FakeGuard, fake_llama_guard, fake_prompt_guard
 from worker.contract.chat_event import ChatEvent
 from worker.contract.errors import Unjudgeable
+from worker.contract.record import PlainRecord
 from worker.contract.verdict import Label, Reason, Verdict, spelled_id_of
 from worker.guards.guard import Check, Fault, Finding, Preparation
 from worker.guards.runner import DeviceLost
-from worker.moderation.guard_lane import PlainTicket
-from worker.moderation.moderator import Moderator, ModeratorOptions, Origin
+from worker.moderation.moderator import Moderator
+from worker.moderation.options import ModeratorOptions
+from worker.moderation.request import Request
 from worker.policy.policy import DEFAULT_POLICY, Policy
 
 OPTIONS = ModeratorOptions(batch_tokens={"llama_guard": 1000, "prompt_guard": 1000}, batch_wait=0.0)
@@ -46,12 +48,12 @@ class Judge:
         self.clock, self._guards, self._sent = HandClock(), guards, 0
         self.moderator = Moderator(guards, options, clock=self.clock, now=lambda: datetime(2026, 5, 1, tzinfo=UTC))
 
-    async def __call__(
-        self, given: ChatEvent, policy: Policy = DEFAULT_POLICY, ticket: PlainTicket | None = None
-    ) -> Verdict:
+    def request(self, given: ChatEvent, policy: Policy = DEFAULT_POLICY) -> Request:
         self._sent += 1
-        origin = Origin.at("t", 0, self._sent, 0)
-        return await self.moderator.judge(given, policy, origin, self.clock.now - 0.25, ticket)
+        return Request.about(given, policy, PlainRecord("t", 0, self._sent), self.clock.now - 0.25)
+
+    async def __call__(self, given: ChatEvent, policy: Policy = DEFAULT_POLICY) -> Verdict:
+        return await self.moderator.judge(self.request(given, policy))
 
     def start(self, *events: ChatEvent, **keywords: Any) -> list["asyncio.Task[Verdict]"]:
         return [asyncio.create_task(self(each, **keywords)) for each in events]
@@ -226,23 +228,23 @@ async def test_a_lost_device_is_lost_for_all() -> None:
     assert all(isinstance(each, DeviceLost) for each in found)
 
 
-# -- tickets and what is taken back
+# -- what has started and what is taken back
 
 
 async def test_who_follows_has_not_started_and_may_be_taken_back_any_time() -> None:
     hold = Hold()
     async with moderating(fake_llama_guard(hold)) as judge:
-        tickets = [PlainTicket() for _ in range(3)]
-        tasks = [judge.start(event(), ticket=ticket)[0] for ticket in tickets]
+        requests = [judge.request(event()) for _ in range(3)]
+        tasks = [asyncio.create_task(judge.moderator.judge(request)) for request in requests]
         await hold.wait()
-        assert [ticket.started for ticket in tickets] == [True, False, False]
+        assert [request.started for request in requests] == [True, False, False]
         tasks[1].cancel()
         await asyncio.wait([tasks[1]])
         hold.open()
         first, third = await tasks[0], await tasks[2]
         assert judge.judged == ["hi"]
     assert (first.cached, third.cached) == (False, True)
-    assert not tickets[2].started  # the stream says when its verdict can no longer be given back
+    assert not requests[2].started  # the stream says when its verdict can no longer be given back
 
 
 async def test_where_the_first_is_taken_back_the_next_one_starts() -> None:
@@ -250,9 +252,9 @@ async def test_where_the_first_is_taken_back_the_next_one_starts() -> None:
     async with moderating(fake_llama_guard(hold)) as judge:
         (busy,) = judge.start(event("busy"))
         await hold.wait()
-        tickets = [PlainTicket() for _ in range(3)]
-        tasks = [judge.start(event(), ticket=ticket)[0] for ticket in tickets]
-        while not len(judge.moderator._lanes[0]._batcher):  # noqa: ASYNC110  # it tells nobody that something is queued
+        requests = [judge.request(event()) for _ in range(3)]
+        tasks = [asyncio.create_task(judge.moderator.judge(request)) for request in requests]
+        while not len(judge.moderator.panel.lanes[0]._batcher):  # noqa: ASYNC110  # it tells nobody that something is queued
             await asyncio.sleep(0.001)
         tasks[0].cancel()
         await asyncio.wait([tasks[0]])
@@ -261,7 +263,7 @@ async def test_where_the_first_is_taken_back_the_next_one_starts() -> None:
         second, third = await tasks[1], await tasks[2]
         assert judge.judged == ["busy", "hi"]
     assert tasks[0].cancelled()
-    assert [ticket.started for ticket in tickets] == [False, True, False]
+    assert [request.started for request in requests] == [False, True, False]
     assert (second.cached, third.cached) == (False, True)
 
 

@@ -8,7 +8,9 @@ import pytest
 from tests.fakes import FakeGuard, fake_llama_guard, fake_prompt_guard
 from worker.guards.guard import Finding
 from worker.moderation.comparison import DEAD_LETTER, Compared, Comparison
-from worker.moderation.moderator import Moderator, ModeratorOptions
+from worker.moderation.options import ModeratorOptions
+from worker.moderation.panel import Panel
+from worker.moderation.request import tell
 from worker.policy.policy import Policy
 from worker.policy.store import PolicyStore
 
@@ -30,13 +32,13 @@ async def compared(
 ) -> tuple[list[Compared], Comparison, int]:
     """What comes of the lines, the comparison, and how many checks Llama Guard judged."""
     used = guards()
-    moderator = Moderator(used, OPTIONS)
+    panel = Panel(used, OPTIONS, tell)
     stores = [PolicyStore({name: Policy(name=name, **values)}) for name, values in (("p", old), ("p", new))]
-    comparison = Comparison(moderator, *stores, default_policy="p", **options)
+    comparison = Comparison(panel, *stores, default_policy="p", **options)
     try:
         found = [each async for each in comparison.compare(lines)]
     finally:
-        moderator.close()
+        panel.close()
     return found, comparison, sum(map(len, used[0].batches))
 
 
@@ -82,13 +84,13 @@ async def test_images_that_one_ignores_are_judged_for_the_other() -> None:
 
 async def test_lines_that_are_no_events_and_dead_letters_are_told() -> None:
     used = guards()
-    moderator = Moderator(used, OPTIONS)
-    comparison = Comparison(moderator, PolicyStore({"p": Policy(name="p")}), PolicyStore())
+    panel = Panel(used, OPTIONS, tell)
+    comparison = Comparison(panel, PolicyStore({"p": Policy(name="p")}), PolicyStore())
     lines = [b"not JSON", line("0.9", 1, policy="p"), line("0.1", 2, role="system"), line("0.1", 3)]
     try:
         found = [each async for each in comparison.compare(lines)]
     finally:
-        moderator.close()
+        panel.close()
     assert [(each.line, each.old.outcome, each.new.outcome) for each in found] == [
         (2, "unsafe", DEAD_LETTER),
         (3, DEAD_LETTER, DEAD_LETTER),

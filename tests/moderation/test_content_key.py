@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.contract.chat_event import ChatEvent, read_chat_event
-from worker.moderation import content_key as module
-from worker.moderation.content_key import content_key, content_stays
+from worker.moderation.content_key import content_key, content_stays, is_large
 from worker.policy.policy import DEFAULT_POLICY, Policy
 
 
@@ -35,8 +34,8 @@ def image_url(url: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
-async def key(given: ChatEvent, policy: Policy = DEFAULT_POLICY) -> bytes:
-    return await content_key(given, policy)
+def key(given: ChatEvent, policy: Policy = DEFAULT_POLICY) -> bytes:
+    return content_key(given, policy)
 
 
 # Few letters, digits, commas and colons: what would be confused if anything could be.
@@ -53,19 +52,19 @@ _CONVERSATIONS = st.lists(st.tuples(_ROLES, _CONTENTS), min_size=1, max_size=3)
 
 
 @given(one=_CONVERSATIONS, other=_CONVERSATIONS)
-async def test_different_messages_have_different_keys_and_equal_ones_the_same(one: Any, other: Any) -> None:
+def test_different_messages_have_different_keys_and_equal_ones_the_same(one: Any, other: Any) -> None:
     first, second = event(*one), event(*other)
-    assert (await key(first) == await key(second)) is (first.messages == second.messages)
+    assert (key(first) == key(second)) is (first.messages == second.messages)
 
 
 @given(_CONVERSATIONS)
-async def test_messages_read_again_have_the_same_key(conversation: Any) -> None:
+def test_messages_read_again_have_the_same_key(conversation: Any) -> None:
     sent = document(*conversation)
     again = read_chat_event(orjson.dumps(sent, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2))
-    assert await key(again) == await key(ChatEvent.model_validate(sent))
+    assert key(again) == key(ChatEvent.model_validate(sent))
 
 
-async def test_nothing_that_is_divided_otherwise_has_the_same_key() -> None:
+def test_nothing_that_is_divided_otherwise_has_the_same_key() -> None:
     conversations: list[list[tuple[str, Any]]] = [
         [("user", "ab")],
         [("user", "a"), ("user", "b")],
@@ -84,25 +83,24 @@ async def test_nothing_that_is_divided_otherwise_has_the_same_key() -> None:
         [("user", [image(url="ab")])],
         [("user", [image_url("ab")])],
     ]
-    assert len({await key(event(*each)) for each in conversations}) == len(conversations)
+    assert len({key(event(*each)) for each in conversations}) == len(conversations)
 
 
-async def test_a_key_is_short_whatever_the_content() -> None:
-    assert {len(await key(event(("user", "x" * size)))) for size in (0, 1, 5_000_000)} == {32}
+def test_a_key_is_short_whatever_the_content() -> None:
+    assert {len(key(event(("user", "x" * size)))) for size in (0, 1, 5_000_000)} == {32}
 
 
-async def test_large_content_is_hashed_elsewhere_to_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    contents = [event(("user", [text("x"), image(data="y" * 1000)])), event(("user", "x"))]
-    here = [await key(each) for each in contents]
-    monkeypatch.setattr(module, "_LARGE", 0)
-    assert [await key(each) for each in contents] == here
+@pytest.mark.parametrize("large", [[text("x"), image(data="y" * 600_000)], "x" * 600_000])
+def test_what_takes_long_to_hash_is_told_beforehand(large: Any) -> None:
+    assert is_large(event(("user", "hi"), ("user", large)))
+    assert not is_large(event(("user", "x" * 10_000), ("user", [image(data="y" * 10_000)])))
 
 
-async def test_half_an_emoji_has_a_key() -> None:
-    assert await key(event(("user", "\ud83d"))) != await key(event(("user", "\ufffd")))
+def test_half_an_emoji_has_a_key() -> None:
+    assert key(event(("user", "\ud83d"))) != key(event(("user", "\ufffd")))
 
 
-async def test_only_messages_and_policy_are_in_the_key() -> None:
+def test_only_messages_and_policy_are_in_the_key() -> None:
     plain = event(("user", "hi"))
     other = event(
         ("user", "hi"),
@@ -113,10 +111,10 @@ async def test_only_messages_and_policy_are_in_the_key() -> None:
         occurred_at="2026-05-01T12:00:00Z",
         metadata={"a": 1},
     )
-    assert await key(plain) == await key(other)
+    assert key(plain) == key(other)
 
 
-async def test_every_value_of_a_policy_is_in_the_key() -> None:
+def test_every_value_of_a_policy_is_in_the_key() -> None:
     policies = [
         Policy(name="default"),
         Policy(name="other"),
@@ -132,9 +130,9 @@ async def test_every_value_of_a_policy_is_in_the_key() -> None:
         Policy(name="default", images="review"),
     ]
     assert {name for policy in policies for name in policy.model_fields_set} == set(Policy.model_fields)
-    keys = [await key(event(("user", "hi")), policy) for policy in policies]
+    keys = [key(event(("user", "hi")), policy) for policy in policies]
     assert all(one != other for one, other in combinations(keys, 2))
-    assert await key(event(("user", "hi")), Policy(name="default")) == keys[0]
+    assert key(event(("user", "hi")), Policy(name="default")) == keys[0]
 
 
 @pytest.mark.parametrize(

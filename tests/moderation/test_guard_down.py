@@ -6,10 +6,12 @@ import asyncio
 from tests.fakes import FakeGuard
 from tests.moderation.lane_rig import Lane, found, metric, scores, settle
 from worker.contract.chat_event import read_chat_event
+from worker.contract.record import PlainRecord
 from worker.contract.verdict import Label, Reason, Verdict
 from worker.guards.guard import Fault, Finding
-from worker.moderation.guard_lane import PlainTicket
-from worker.moderation.moderator import Moderator, ModeratorOptions, Origin
+from worker.moderation.moderator import Moderator
+from worker.moderation.options import ModeratorOptions
+from worker.moderation.request import Request
 from worker.policy.policy import DEFAULT_POLICY
 
 UNAVAILABLE = Finding(None, fault=Fault.GUARD_UNAVAILABLE)
@@ -26,10 +28,10 @@ async def broken() -> Lane:
 
 
 async def test_while_it_is_down_an_event_is_answered_at_once_and_does_not_start() -> None:
-    lane, ticket = await broken(), PlainTicket()
-    answer = await lane.judge((10, 0.3), (10, 0.4), ticket=ticket)
+    lane = await broken()
+    answer = await lane.judge((10, 0.3), (10, 0.4))
     assert found(answer) == [UNAVAILABLE] * 2
-    assert not ticket.started
+    assert not answer.request.started
     assert len(lane.device.batches) == 1
 
 
@@ -68,7 +70,7 @@ async def test_a_trial_that_fails_leaves_it_down_and_the_rest_of_its_event_is_an
     lane.clock.now += 1
     trial = await lane.judge((20, 0.3), (20, 0.4), (20, 0.5))
     await lane.device.land()
-    while not trial.done():
+    while not trial.done:
         await lane.device.land()
     faults = [finding.fault for finding in found(trial)]
     assert faults[0] is Fault.GUARD_ERROR
@@ -84,7 +86,7 @@ async def test_a_trial_that_is_given_back_is_followed_by_the_next_event() -> Non
     await lane.device.land()
     lane.clock.now += 1
     trial = await lane.judge((10, 0.3))  # waits for company
-    trial.cancel()
+    trial.give_up()
     await settle()
     lane.device.broken = False
     following = await lane.judge((20, 0.4))
@@ -122,7 +124,7 @@ async def test_the_other_guard_still_counts_and_nothing_of_it_is_cached() -> Non
 
     async def verdict(text: str) -> Verdict:
         raw = b'{"event_id":"e","conversation_id":"c","messages":[{"role":"user","content":"%s"}]}' % text.encode()
-        return await moderator.judge(read_chat_event(raw), DEFAULT_POLICY, Origin.at("t", 0, 0, 0), 0.0)
+        return await moderator.judge(Request.about(read_chat_event(raw), DEFAULT_POLICY, PlainRecord("t", 0, 0), 0.0))
 
     try:
         async with asyncio.timeout(60):

@@ -5,26 +5,20 @@ import asyncio
 import pytest
 
 from tests.fakes import FakeGuard
-from tests.moderation.lane_rig import LONG, Lane, ask, metric, scores, settle
+from tests.moderation.lane_rig import LONG, Asked, Lane, metric, scores, settle
 from worker.guards.guard import Check, Fault, Finding
 from worker.guards.runner import DeviceLost, DeviceThread
-from worker.moderation.guard_lane import GuardLane, PlainTicket
+from worker.moderation.guard_lane import GuardLane
+from worker.moderation.request import tell
 
 # -- when a batch leaves
-
-
-async def test_without_checks_there_is_nothing_to_wait_for() -> None:
-    lane, ticket = Lane(), PlainTicket()
-    assert await ask(lane.lane, [], ticket) == [[]]
-    assert not ticket.started
-    assert lane.device.batches == []
 
 
 async def test_a_lone_check_waits_for_company_while_the_guard_is_idle() -> None:
     lane = Lane()
     task = await lane.judge((10, 0.1))
     assert lane.device.batches == []
-    task.cancel()
+    task.give_up()
 
 
 async def test_the_wait_ends_by_itself() -> None:
@@ -87,7 +81,7 @@ async def test_a_check_that_came_while_the_guard_was_busy_waits_for_no_company()
     await lane.device.land()
     alone = await lane.judge((10, 0.4))
     assert len(lane.device.boards) == 2  # the guard is idle again
-    alone.cancel()
+    alone.give_up()
 
 
 async def test_a_batch_grows_while_another_guard_has_the_device() -> None:
@@ -106,37 +100,37 @@ async def test_a_batch_grows_while_another_guard_has_the_device() -> None:
 async def test_the_findings_of_an_event_come_in_the_order_of_its_checks_over_several_batches() -> None:
     lane = Lane(budget=60, max_wait=0.0)
     event = await lane.judge((50, 0.1), (10, 0.2), (30, 0.3), (11, 0.4), (60, 0.5))
-    while not event.done():
+    while not event.done:
         await lane.device.land()
     assert len(lane.device.batches) > 2
     assert scores(event) == [0.1, 0.2, 0.3, 0.4, 0.5]
 
 
-async def test_a_ticket_is_started_when_its_first_check_leaves() -> None:
+async def test_an_event_has_started_when_its_first_check_has_left() -> None:
     lane = Lane(budget=20)
-    early, late = PlainTicket(), PlainTicket()
-    await lane.judge((10, 0.1), ticket=late)
-    assert not late.started
-    await lane.judge((10, 0.2), (20, 0.3), ticket=early)
+    late = await lane.judge((10, 0.1))
+    assert not late.request.started
+    early = await lane.judge((10, 0.2), (20, 0.3))
     assert lane.device.payloads == [[0.1, 0.2]]
-    assert (early.started, late.started) == (True, True)
-    waiting = PlainTicket()
-    await lane.judge((5, 0.4), ticket=waiting)
-    assert not waiting.started
+    assert (early.request.started, late.request.started) == (True, True)
+    assert lane.told_started == [late.request, early.request]
+    waiting = await lane.judge((5, 0.4))
+    assert not waiting.request.started
 
 
 async def test_cancelled_work_does_not_reach_the_guard() -> None:
-    lane, ticket = Lane(budget=40), PlainTicket()
-    gone = await lane.judge((10, 0.1), (10, 0.2), ticket=ticket)
+    lane = Lane(budget=40)
+    gone = await lane.judge((10, 0.1), (10, 0.2))
     gone_too = await lane.judge((10, 0.3))
-    gone.cancel()
-    gone_too.cancel()
+    gone.give_up()
+    gone_too.give_up()
     await settle()
     stays = await lane.judge((10, 0.4))
     assert lane.device.payloads == [[0.4]]
-    assert not ticket.started
+    assert not gone.request.started
     await lane.device.land()
     assert scores(stays) == [0.4]
+    assert not gone.done
 
 
 async def test_where_all_of_a_batch_was_cancelled_nothing_leaves_and_the_next_does() -> None:
@@ -144,20 +138,20 @@ async def test_where_all_of_a_batch_was_cancelled_nothing_leaves_and_the_next_do
     blocking = [await lane.judge((10, 0.1)), await lane.judge((10, 0.2))]
     gone = await lane.judge((10, 0.3))
     stays = await lane.judge((10, 0.4))
-    gone.cancel()
+    gone.give_up()
     await lane.device.land()
     await lane.device.land()
     assert lane.device.payloads == [[0.1], [0.2], [0.4]]
     await lane.device.land()
     assert scores(stays) == [0.4]
-    assert blocking[0].done()
+    assert blocking[0].done
 
 
 async def test_where_everything_was_cancelled_an_empty_batch_changes_nothing() -> None:
     lane = Lane(budget=10)
     await lane.judge((10, 0.1))
     gone = await lane.judge((10, 0.2))
-    gone.cancel()
+    gone.give_up()
     await lane.device.land()
     assert lane.device.payloads == [[0.1], []]
     await lane.device.land()
@@ -170,11 +164,11 @@ async def test_work_cancelled_in_the_air_leaves_its_neighbours_their_findings() 
     lane = Lane(budget=20)
     gone, stays = await lane.judge((10, 0.1)), await lane.judge((10, 0.2))
     assert len(lane.device.batches) == 1
-    gone.cancel()
+    gone.give_up()
     await settle()
     await lane.device.land()
     assert scores(stays) == [0.2]
-    assert gone.cancelled()
+    assert not gone.done
 
 
 async def test_a_lost_device_is_raised_to_everyone_in_the_batch_and_the_lane_goes_on() -> None:
@@ -183,7 +177,7 @@ async def test_a_lost_device_is_raised_to_everyone_in_the_batch_and_the_lane_goe
     await lane.device.land(DeviceLost("gone"))
     for task in (several, other):
         with pytest.raises(DeviceLost):
-            await task
+            await task.findings()
     later = await lane.judge((30, 0.4))
     await lane.device.land()
     assert scores(later) == [0.4]
@@ -195,8 +189,8 @@ async def test_a_device_thread_that_closes_with_work_left_says_so() -> None:
     assert lane.device.futures[1].cancel()
     lane.device.futures[1].set_running_or_notify_cancel()
     with pytest.raises(RuntimeError, match="closed with work left"):
-        await queued
-    assert not running.done()
+        await queued.findings()
+    assert not running.done
 
 
 async def test_the_time_of_a_batch_is_that_on_the_device() -> None:
@@ -223,13 +217,13 @@ async def test_one_bad_check_does_not_disturb_its_neighbours() -> None:
 
     device = DeviceThread()
     try:
-        lane = GuardLane(FakeGuard(score_of=score_of), device, batch_tokens=80, max_wait=LONG)
+        lane = GuardLane(FakeGuard(score_of=score_of), device, tell, batch_tokens=80, max_wait=LONG)
         texts = ["0.1", "0.2", "bad", "0.4", "0.5", "0.6", "0.7", "0.8"]
         async with asyncio.timeout(60):
-            answers = await asyncio.gather(*(ask(lane, [Check(10, text)], PlainTicket()) for text in texts))
+            answers = await asyncio.gather(*(Asked(lane, Check(10, text)).findings() for text in texts))
     finally:
         device.close()
-    found = {text: finding for text, ((finding,),) in zip(texts, answers, strict=True)}
+    found = {text: finding for text, (finding,) in zip(texts, answers, strict=True)}
     assert found.pop("bad") == Finding(None, fault=Fault.GUARD_ERROR)
     assert {text: finding.score for text, finding in found.items()} == {text: float(text) for text in found}
 
@@ -238,7 +232,7 @@ async def test_a_batch_that_hangs_on_the_device_fails_its_events() -> None:
     lane = Lane(budget=100, max_wait=0, timeout=0.001)
     hangs = await lane.judge((10, 0.1))
     with pytest.raises(DeviceLost, match=r"llama_guard: a batch has not come back for 0\.001 s"):
-        await hangs
+        await hangs.findings()
     await lane.device.land()  # it comes back after all: nobody waits any more
     assert len(lane.device.batches) == 1
 
@@ -247,12 +241,12 @@ async def test_while_a_batch_hangs_whoever_comes_is_told_though_its_own_events_w
     lane = Lane(budget=10, max_wait=0, timeout=0.01)
     hangs = await lane.judge((10, 0.1))
     waits = await lane.judge((10, 0.2))  # for the device
-    hangs.cancel()  # its partition was taken away
+    hangs.give_up()  # its partition was taken away
     with pytest.raises(DeviceLost, match="has not come back"):
-        await waits
+        await waits.findings()
     comes_later = await lane.judge((10, 0.3))
     with pytest.raises(DeviceLost, match="has not come back"):
-        await comes_later
+        await comes_later.findings()
 
 
 async def test_a_batch_that_comes_back_in_time_is_not_watched_any_more() -> None:
@@ -262,4 +256,4 @@ async def test_a_batch_that_comes_back_in_time_is_not_watched_any_more() -> None
     slow = await lane.judge((10, 0.2))
     assert scores(quick) == [0.1]
     with pytest.raises(DeviceLost):
-        await slow
+        await slow.findings()

@@ -6,10 +6,10 @@ import threading
 import pytest
 
 from tests.fakes import fake_llama_guard, fake_prompt_guard
-from tests.moderation.test_moderator import OPTIONS, ORIGIN, event, moderating
+from tests.moderation.test_moderator import OPTIONS, event, moderating, request
 from worker.guards.runner import DeviceLost
-from worker.moderation.moderator import Moderator, ModeratorOptions
-from worker.policy.policy import DEFAULT_POLICY
+from worker.moderation.moderator import Moderator
+from worker.moderation.options import ModeratorOptions
 
 
 @pytest.mark.parametrize("hanging", ["llama_guard", "prompt_guard"])
@@ -27,14 +27,14 @@ async def test_whichever_guard_hangs_the_event_fails(hanging: str) -> None:
     async with moderating(guards, options) as moderator:
         try:
             with pytest.raises(DeviceLost, match=hanging):
-                await moderator.judge(event(), DEFAULT_POLICY, ORIGIN, arrived=99.5)
+                await moderator.judge(request(event()))
         finally:
             released.set()
 
 
 async def test_after_close_nobody_waits_for_ever() -> None:
     moderator = Moderator([fake_llama_guard()], OPTIONS)
-    waiting = [asyncio.create_task(moderator.judge(event(str(n)), DEFAULT_POLICY, ORIGIN, 0.0)) for n in range(3)]
+    waiting = [asyncio.create_task(moderator.judge(request(event(text)))) for text in ("0", "1", "2", "2")]
     await asyncio.sleep(0)
     moderator.close()
     done, pending = await asyncio.wait(waiting, timeout=60)

@@ -15,7 +15,8 @@ from worker.contract.verdict import verdict_id_of
 from worker.guards.guard import Finding
 from worker.guards.runner import DeviceLost
 from worker.moderation.lines import LineJudge, event_of_text, without_line_ends
-from worker.moderation.moderator import Moderator, ModeratorOptions
+from worker.moderation.moderator import Moderator
+from worker.moderation.options import ModeratorOptions
 from worker.policy.policy import Policy
 from worker.policy.store import PolicyStore
 

@@ -14,17 +14,19 @@ from jsonschema import Draft202012Validator
 from tests.fakes import FAKE_MODEL, FakeGuard, fake_llama_guard, fake_prompt_guard
 from worker.contract.chat_event import ChatEvent
 from worker.contract.errors import Unjudgeable
+from worker.contract.record import PlainRecord
 from worker.contract.schemas import schemas
-from worker.contract.verdict import VERDICT, Label, ModelRef, Reason, Source, Verdict, spelled_id_of
+from worker.contract.verdict import VERDICT, Label, ModelRef, Reason, Verdict, spelled_id_of
 from worker.guards.guard import Check, Fault, Finding, ModelId, Preparation
 from worker.guards.runner import DeviceLost
-from worker.moderation.guard_lane import PlainTicket
-from worker.moderation.moderator import Moderator, ModeratorOptions, Origin
+from worker.moderation.moderator import Moderator
+from worker.moderation.options import ModeratorOptions
+from worker.moderation.request import Request
 from worker.policy.policy import DEFAULT_POLICY, Policy
 from worker.settings import Settings
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
-ORIGIN = Origin.at("chat.events", 3, 812, 1_700_000_000_000)
+RECORD = PlainRecord("chat.events", 3, 812, 1_700_000_000_000)
 OPTIONS = ModeratorOptions(batch_tokens={"llama_guard": 1000, "prompt_guard": 1000}, batch_wait=0.0)
 
 
@@ -42,6 +44,12 @@ def event(text: str = "hi", role: str = "user", **fields: Any) -> ChatEvent:
     )
 
 
+def request(
+    about: ChatEvent, policy: Policy = DEFAULT_POLICY, record: PlainRecord = RECORD, arrived: float = 100.0
+) -> Request:
+    return Request.about(about, policy, record, arrived)
+
+
 @asynccontextmanager
 async def moderating(guards: Sequence[FakeGuard], options: ModeratorOptions = OPTIONS) -> AsyncIterator[Moderator]:
     moderator = Moderator(guards, options, clock=HandClock(), now=lambda: NOW)
@@ -54,7 +62,7 @@ async def moderating(guards: Sequence[FakeGuard], options: ModeratorOptions = OP
 
 async def judged(guards: Sequence[FakeGuard], policy: Policy = DEFAULT_POLICY, **fields: Any) -> Verdict:
     async with moderating(guards) as moderator:
-        return await moderator.judge(event(**fields), policy, ORIGIN, arrived=99.5)
+        return await moderator.judge(Request.about(event(**fields), policy, RECORD, arrived=99.5))
 
 
 async def test_a_verdict_says_all_that_there_is_to_say() -> None:
@@ -148,7 +156,7 @@ async def test_a_guard_that_fails_on_an_event_sends_it_to_review_and_no_other(br
     guards = [FakeGuard(name, fail if name == broken else lambda text: 0.0) for name in ("llama_guard", "prompt_guard")]
     async with moderating(guards) as moderator:
         verdicts = await asyncio.gather(
-            *(moderator.judge(event(text), DEFAULT_POLICY, ORIGIN, 100.0) for text in ["a", "b", "bad", "c", "d"])
+            *(moderator.judge(request(event(text))) for text in ["a", "b", "bad", "c", "d"])
         )
     assert [verdict.label.value for verdict in verdicts] == ["safe", "safe", "review", "safe", "safe"]
     assert verdicts[2].reasons == (Reason.GUARD_ERROR,)
@@ -203,7 +211,7 @@ async def test_only_review_verdicts_carry_the_event_and_only_by_setting(
     band = Policy(name="band", review_band=(0.4, 0.6))
     guards = [fake_llama_guard(lambda text: Finding(score, ("S1",))), fake_prompt_guard()]
     async with moderating(guards, options) as moderator:
-        verdict = await moderator.judge(event("secret words"), band, ORIGIN, 100.0)
+        verdict = await moderator.judge(request(event("secret words"), band))
     assert (verdict.event is not None) is carries
     assert (b"secret words" in verdict.to_json()) is carries
 
@@ -216,7 +224,7 @@ async def test_many_events_at_once_each_get_their_own_verdict() -> None:
     async with moderating([llama_guard, prompt_guard]) as moderator:
         verdicts = await asyncio.gather(
             *(
-                moderator.judge(event(str(n), event_id=f"e{n}"), DEFAULT_POLICY, Origin.at("t", 0, n, 0), 100.0)
+                moderator.judge(request(event(str(n), event_id=f"e{n}"), record=PlainRecord("t", 0, n)))
                 for n in range(300)
             )
         )
@@ -227,7 +235,7 @@ async def test_many_events_at_once_each_get_their_own_verdict() -> None:
     assert len(llama_guard.batches) < 300  # they shared batches
 
 
-async def test_the_ticket_tells_when_the_work_has_started() -> None:
+async def test_a_request_tells_when_a_guard_has_begun_with_it() -> None:
     busy, go_on = threading.Event(), threading.Event()
 
     def hold(text: str) -> float:
@@ -235,12 +243,12 @@ async def test_the_ticket_tells_when_the_work_has_started() -> None:
         assert go_on.wait(60)
         return 0.0
 
-    first, second = PlainTicket(), PlainTicket()
+    first, second = request(event()), request(event("another"))
     async with moderating([fake_llama_guard(hold)]) as moderator:
-        running = asyncio.create_task(moderator.judge(event(), DEFAULT_POLICY, ORIGIN, 100.0, first))
+        running = asyncio.create_task(moderator.judge(first))
         assert await asyncio.to_thread(busy.wait, 60)
-        waiting = asyncio.create_task(moderator.judge(event("another"), DEFAULT_POLICY, ORIGIN, 100.0, second))
-        while not len(moderator._lanes[0]._batcher):  # noqa: ASYNC110  # it tells nobody that something is queued
+        waiting = asyncio.create_task(moderator.judge(second))
+        while not len(moderator.panel.lanes[0]._batcher):  # noqa: ASYNC110  # it tells nobody that something is queued
             await asyncio.sleep(0.001)
         assert (first.started, second.started) == (True, False)
         waiting.cancel()
@@ -272,11 +280,6 @@ def test_the_options_come_from_the_settings() -> None:
         event_in_review_verdicts=True,
         verdict_cache_bytes=7000,
     )
-
-
-def test_the_origin_of_a_record_is_its_coordinates() -> None:
-    assert ORIGIN.source == Source(topic="chat.events", partition=3, offset=812)
-    assert ORIGIN.verdict_id == spelled_id_of("chat.events", 3, 812, 1_700_000_000_000)
 
 
 async def test_a_guard_whose_findings_would_be_overlooked_is_refused() -> None:

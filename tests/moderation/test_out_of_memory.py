@@ -11,9 +11,12 @@ from tests.fakes import FakeGuard, fake_prompt_guard
 from tests.moderation.lane_rig import Lane, metric
 from worker.batching import token_budget
 from worker.contract.chat_event import ChatEvent
+from worker.contract.record import PlainRecord
 from worker.contract.verdict import Label, Reason, Verdict
 from worker.guards.guard import Check, Finding
-from worker.moderation.moderator import Moderator, ModeratorOptions, Origin
+from worker.moderation.moderator import Moderator
+from worker.moderation.options import ModeratorOptions
+from worker.moderation.request import Request
 from worker.policy.policy import DEFAULT_POLICY
 
 # -- the lane
@@ -108,7 +111,9 @@ async def verdicts_of(moderator: Moderator, numbers: Sequence[int]) -> list[Verd
         messages = [{"role": "user", "content": text_of(number)}]
         fields = {"event_id": f"e{number}", "conversation_id": "c", "messages": messages}
         event = ChatEvent.model_validate(fields)
-        return asyncio.ensure_future(moderator.judge(event, DEFAULT_POLICY, Origin.at("t", 0, number, 0), 0.0))
+        return asyncio.ensure_future(
+            moderator.judge(Request.about(event, DEFAULT_POLICY, PlainRecord("t", 0, number), 0.0))
+        )
 
     return list(await asyncio.gather(*map(judging, numbers)))
 

@@ -11,8 +11,11 @@ from structlog.testing import capture_logs
 from tests.fakes import FakeGuard
 from worker.contract.chat_event import ChatEvent
 from worker.contract.errors import Stage, Unjudgeable
+from worker.contract.record import PlainRecord
 from worker.guards.guard import Check, Preparation
 from worker.moderation.preparer import Preparer
+from worker.moderation.request import Request, answered, tell
+from worker.moderation.scope import Scope
 from worker.policy.policy import DEFAULT_POLICY, Policy
 
 PATIENCE = 60  # seconds before a test that hangs fails
@@ -58,16 +61,42 @@ class Gate:
         self._open.set()
 
 
+class Desk:
+    """The preparer as one who waits for each event sees it."""
+
+    def __init__(self, guards: Sequence[FakeGuard], threads: int = 2, most_ahead: int = 1_000_000) -> None:
+        self.preparer = Preparer(guards, threads, most_ahead, self._prepared)
+        self._requests: dict[int, Request] = {}
+
+    def _prepared(self, requests: Sequence[Request]) -> None:
+        over = [request for request in requests if request.over]
+        self.preparer.done_with(over)
+        tell(request for request in requests if not request.over)
+
+    async def prepare(self, event: ChatEvent, policy: Policy = DEFAULT_POLICY) -> list[Preparation]:
+        request = Request.about(event, policy, PlainRecord("t", 0, 0), 0.0)
+        request.scope = Scope(event)
+        await answered(request, self.preparer.prepare, self._give_up)
+        preparations = [answer.preparation for answer in request.answers]
+        self._requests[id(preparations)] = request
+        return preparations
+
+    def done_with(self, preparations: list[Preparation]) -> None:
+        self.preparer.done_with([self._requests[id(preparations)]])
+
+    def _give_up(self, request: Request) -> None:
+        request.over = True
+        self.preparer.done_with([request])
+
+
 @asynccontextmanager
-async def preparing(
-    guards: Sequence[FakeGuard], threads: int = 2, most_ahead: int = 1_000_000
-) -> AsyncIterator[Preparer]:
-    preparer = Preparer(guards, threads, most_ahead)
+async def preparing(guards: Sequence[FakeGuard], threads: int = 2, most_ahead: int = 1_000_000) -> AsyncIterator[Desk]:
+    desk = Desk(guards, threads, most_ahead)
     try:
         async with asyncio.timeout(PATIENCE):
-            yield preparer
+            yield desk
     finally:
-        preparer.close()
+        desk.preparer.close()
 
 
 async def test_every_guard_prepares_the_event_in_the_guards_order() -> None:
@@ -145,6 +174,7 @@ async def test_a_cancelled_event_is_not_prepared() -> None:
         ]
         await gate.wait()
         tasks[1].cancel()
+        await asyncio.wait([tasks[1]])
         gate.open()
         await tasks[2]
         assert tasks[1].cancelled()
@@ -157,6 +187,7 @@ async def test_an_event_cancelled_while_it_is_prepared_harms_nobody() -> None:
         first = asyncio.create_task(preparer.prepare(event("first"), DEFAULT_POLICY))
         await gate.wait()
         first.cancel()
+        await asyncio.wait([first])
         gate.open()
         assert await preparer.prepare(event("second"), DEFAULT_POLICY)
         assert first.cancelled()
@@ -202,12 +233,12 @@ async def test_no_more_threads_than_asked_for() -> None:
 async def test_closing_waits_for_the_event_at_hand_and_starts_no_other() -> None:
     gate = Gate("first")
     guard = HookGuard(gate)
-    preparer = Preparer([guard], 1, most_ahead=1000)
-    tasks = [asyncio.create_task(preparer.prepare(event(text), DEFAULT_POLICY)) for text in ("first", "second")]
+    desk = Desk([guard], 1, most_ahead=1000)
+    tasks = [asyncio.create_task(desk.prepare(event(text))) for text in ("first", "second")]
     await gate.wait()
     gate.open()
-    preparer._jobs.pop()  # as close() does; here before the thread gets to it
-    preparer.close()
+    desk.preparer._jobs.pop()  # as close() does; here before the thread gets to it
+    desk.preparer.close()
     assert guard.prepared == ["first"]
     await tasks[0]
     tasks[1].cancel()
@@ -236,24 +267,19 @@ async def test_what_was_prepared_for_someone_who_left_makes_room() -> None:
         leaving = asyncio.create_task(preparer.prepare(event("left"), DEFAULT_POLICY))
         await gate.wait()
         leaving.cancel()
+        await asyncio.wait([leaving])
         gate.open()
         await preparer.prepare(event("next"), DEFAULT_POLICY)
 
 
-async def test_leaving_between_the_result_and_hearing_of_it_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    loop = asyncio.get_running_loop()
-    make = loop.create_future
-
-    def cancelling_first() -> asyncio.Future[object]:
-        future = make()
-        future.add_done_callback(lambda _: leaving.cancel())  # called before the waiting task is
-        return future
-
-    async with preparing([HookGuard(lambda text: None)], threads=1, most_ahead=1) as preparer:
-        with monkeypatch.context() as patched:
-            patched.setattr(loop, "create_future", cancelling_first)
-            leaving = asyncio.create_task(preparer.prepare(event("left"), DEFAULT_POLICY))
-            await asyncio.sleep(0)
-        await asyncio.wait([leaving])
-        assert leaving.cancelled()
-        await preparer.prepare(event("next"), DEFAULT_POLICY)
+async def test_leaving_when_it_is_prepared_makes_room_once() -> None:
+    guard = HookGuard(lambda text: None)
+    async with preparing([guard], threads=1, most_ahead=2) as desk:
+        prepared = await desk.prepare(event("left"))
+        for _ in range(3):  # as a request that is given up while it is handed back
+            desk.done_with(prepared)
+        asked = [asyncio.create_task(desk.prepare(event(str(number)))) for number in range(3)]
+        await asyncio.gather(*asked[:2])
+        await asyncio.sleep(0)
+        assert guard.prepared == ["left", "0", "1"], "said three times it makes room for one"
+        asked[2].cancel()

@@ -8,9 +8,12 @@ import pytest
 from tests.fakes import fake_llama_guard, fake_prompt_guard
 from worker.contract.chat_event import ChatEvent
 from worker.contract.errors import Unjudgeable
+from worker.contract.record import PlainRecord
 from worker.contract.verdict import Label, Reason, Verdict
 from worker.guards.guard import Finding
-from worker.moderation.moderator import Moderator, ModeratorOptions, Origin
+from worker.moderation.moderator import Moderator
+from worker.moderation.options import ModeratorOptions
+from worker.moderation.request import Request
 from worker.moderation.scope import scope_of
 from worker.policy.policy import DEFAULT_POLICY, Policy
 
@@ -33,7 +36,8 @@ async def judged(policy: Policy, *messages: tuple[str, Any]) -> tuple[Verdict, l
     llama_guard = fake_llama_guard(lambda text: Finding(0.9, ("S9",)) if "bomb" in text else 0.1)
     moderator = Moderator([llama_guard, fake_prompt_guard(lambda _text: 0.1)], OPTIONS)
     try:
-        verdict = await moderator.judge(event(*messages), policy, Origin.at("t", 0, 0, 0), time.monotonic())
+        request = Request.about(event(*messages), policy, PlainRecord("t", 0, 0), time.monotonic())
+        verdict = await moderator.judge(request)
     finally:
         moderator.close()
     return verdict, [text for batch in llama_guard.batches for text in batch]

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from tests.moderation.shadow_rig import OTHER_PROMPT, dropped, event, failed, shadow_rig
-from worker.contract.verdict import Label, Reason, Verdict
+from worker.contract.verdict import Label, Reason, Verdict, spelled_id_of
 from worker.guards.guard import Finding
-from worker.moderation.moderator import Origin
 from worker.policy.policy import DEFAULT_POLICY, Policy
 
 STRICT = Policy(name="strict", unsafe_threshold=0.3)
@@ -94,7 +93,7 @@ async def test_a_cached_verdict_has_a_shadow_too() -> None:
 
 
 async def test_the_share_is_the_same_ones_every_time() -> None:
-    ids = [Origin.at("chat.events", 0, offset, 0).verdict_id for offset in range(4000)]
+    ids = [spelled_id_of("chat.events", 0, offset, 0) for offset in range(4000)]
     async with shadow_rig(LOOSE, share=0.25) as one, shadow_rig(LOOSE, share=0.25) as other:
         taken = [each for each in ids if one.shadow.takes(each)]
         assert taken == [each for each in ids if other.shadow.takes(each)]

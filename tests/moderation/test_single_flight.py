@@ -1,16 +1,17 @@
 """Single flight: who leads, who follows, and what becomes of the followers when their leader has no answer."""
 
-import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from worker.contract.errors import Stage, Unjudgeable
+from worker.contract.record import PlainRecord
 from worker.contract.verdict import Coverage, Label, Reason
 from worker.guards.runner import DeviceLost
 from worker.moderation.decision import Decision
+from worker.moderation.request import Request
 from worker.moderation.single_flight import SingleFlight
 from worker.moderation.verdict_cache import Judgement, VerdictCache
 from worker.observability import metrics
@@ -20,109 +21,127 @@ SAFE = Judgement(Decision(Label.SAFE), Coverage())
 REVIEW = Judgement(Decision(Label.REVIEW, (Reason.AMBIGUOUS,)), Coverage())
 FAULTY = Judgement(Decision(Label.UNSAFE, (Reason.LLAMA_GUARD, Reason.TOO_LARGE)), Coverage())
 
-Answer = tuple[Judgement, bool]
-
 
 class Events:
     """Events whose judgements the test gives, in the order in which they were asked for."""
 
     def __init__(self, cache_bytes: int) -> None:
         self.flight = SingleFlight(VerdictCache(cache_bytes))
-        self.judging: list[tuple[str, asyncio.Future[Judgement]]] = []
+        self.judging: list[tuple[str, Request]] = []
+        self.answered: dict[str, tuple[Judgement | BaseException, bool]] = {}
+        self._requests: dict[str, Request] = {}
 
-    async def start(self, *names: str, key: bytes = KEY) -> list["asyncio.Task[Answer]"]:
-        """Tasks of events of one content."""
-        tasks = [asyncio.create_task(self.flight.judge(key, lambda name=name: self._judge(name))) for name in names]
-        await settle()
-        return tasks
+    def come(self, *names: str, key: bytes = KEY) -> None:
+        """Events of one content."""
+        for name in names:
+            request = self._requests[name] = Request(PlainRecord("t", 0, 0), 0.0, lambda _: None)
+            request.key = key
+            if self.flight.answers(request):
+                self._told(request)
+            elif self.flight.leads(request):
+                self._ask(request)
 
-    async def _judge(self, name: str) -> Judgement:
-        future: asyncio.Future[Judgement] = asyncio.get_running_loop().create_future()
-        self.judging.append((name, future))
-        return await future
+    def answer(self, name: str, answer: Judgement | BaseException) -> None:
+        """One of the judgements is there."""
+        request = self._requests[name]
+        if isinstance(answer, BaseException):
+            request.fail(answer)
+        else:
+            request.judgement = answer
+        self._told(request)
+        joined, alone = self.flight.came(request)
+        for each in joined:
+            self._told(each)
+        for each in alone:
+            self._ask(each)
+
+    def give_up(self, *names: str) -> None:
+        for name in names:
+            request = self._requests[name]
+            request.over = True
+            if (following := self.flight.gave_up(request)) is not None:
+                self._ask(following)
 
     @property
     def asked(self) -> str:
         """The names of the events that were judged themselves so far."""
         return "".join(name for name, _ in self.judging)
 
-    async def answer(self, number: int, answer: Judgement | BaseException) -> None:
-        """One of the judgements is there."""
-        if isinstance(answer, BaseException):
-            self.judging[number][1].set_exception(answer)
-        else:
-            self.judging[number][1].set_result(answer)
-        await settle()
+    def _name_of(self, request: Request) -> str:
+        (name,) = (name for name, each in self._requests.items() if each is request)
+        return name
+
+    def _ask(self, request: Request) -> None:
+        assert not request.over
+        self.judging.append((self._name_of(request), request))
+
+    def _told(self, request: Request) -> None:
+        name = self._name_of(request)
+        assert name not in self.answered, "told twice"
+        assert not request.over or request.error is not None, "told who was given up"
+        found = request.error if request.error is not None else request.judgement
+        assert found is not None
+        self.answered[name] = found, request.cached
 
 
-async def settle() -> None:
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
-@asynccontextmanager
-async def events(cache_bytes: int = 1 << 20) -> AsyncIterator[Events]:
-    async with asyncio.timeout(60):
-        found = Events(cache_bytes)
-        yield found
-        await settle()
-        assert found.flight._leaders == {}, "somebody is still led"
-
-
-def results(tasks: list["asyncio.Task[Answer]"]) -> list[Answer]:
-    return [task.result() for task in tasks]
+@contextmanager
+def events(cache_bytes: int = 1 << 20) -> Iterator[Events]:
+    found = Events(cache_bytes)
+    yield found
+    assert len(found.flight) == 0, "somebody is still led"
 
 
 # -- judged once
 
 
-async def test_the_first_is_judged_and_those_that_come_meanwhile_take_its_answer() -> None:
-    async with events() as given:
-        tasks = await given.start("a", "b", "c")
+def test_the_first_is_judged_and_those_that_come_meanwhile_take_its_answer() -> None:
+    with events() as given:
+        given.come("a", "b", "c")
         assert given.asked == "a"
-        await given.answer(0, SAFE)
-        assert results(tasks) == [(SAFE, False), (SAFE, True), (SAFE, True)]
+        given.answer("a", SAFE)
+        assert given.answered == {"a": (SAFE, False), "b": (SAFE, True), "c": (SAFE, True)}
 
 
-async def test_those_that_come_later_take_the_kept_answer() -> None:
-    async with events() as given:
-        await given.start("a")
-        await given.answer(0, SAFE)
-        assert results(await given.start("b", "c")) == [(SAFE, True)] * 2
+def test_those_that_come_later_take_the_kept_answer() -> None:
+    with events() as given:
+        given.come("a")
+        given.answer("a", SAFE)
+        given.come("b", "c")
+        assert given.answered == {"a": (SAFE, False), "b": (SAFE, True), "c": (SAFE, True)}
         assert given.asked == "a"
 
 
-async def test_contents_do_not_wait_for_each_other() -> None:
-    async with events() as given:
-        (first,) = await given.start("a")
-        (second,) = await given.start("b", key=OTHER)
-        await given.answer(1, FAULTY)
-        assert (second.result(), first.done()) == ((FAULTY, False), False)
-        await given.answer(0, SAFE)
+def test_contents_do_not_wait_for_each_other() -> None:
+    with events() as given:
+        given.come("a")
+        given.come("b", key=OTHER)
+        given.answer("b", FAULTY)
+        assert given.answered == {"b": (FAULTY, False)}
+        given.answer("a", SAFE)
 
 
-async def test_what_the_cache_has_no_room_for_is_still_joined() -> None:
-    async with events(cache_bytes=1) as given:
-        tasks = await given.start("a", "b")
-        await given.answer(0, SAFE)
-        assert results(tasks) == [(SAFE, False), (SAFE, True)]
-        await given.start("c")
+def test_what_the_cache_has_no_room_for_is_still_joined() -> None:
+    with events(cache_bytes=1) as given:
+        given.come("a", "b")
+        given.answer("a", SAFE)
+        assert given.answered == {"a": (SAFE, False), "b": (SAFE, True)}
+        given.come("c")
         assert given.asked == "ac"
-        await given.answer(1, SAFE)
+        given.answer("c", SAFE)
 
 
-async def test_lookups_are_counted_by_what_came_of_them() -> None:
+def test_lookups_are_counted_by_what_came_of_them() -> None:
     def counted() -> list[float]:
         return [metrics.VERDICT_CACHE_LOOKUPS.labels(each).value for each in ("miss", "joined", "hit")]
 
     before = counted()
-    async with events() as given:
-        await given.start("a", "b", "c")
-        await given.answer(0, SAFE)
-        await given.start("d", "e", "f")
-        await given.start("g", "h", key=OTHER)
-        await given.answer(1, REVIEW)
-        await given.answer(2, REVIEW)
+    with events() as given:
+        given.come("a", "b", "c")
+        given.answer("a", SAFE)
+        given.come("d", "e", "f")
+        given.come("g", "h", key=OTHER)
+        given.answer("g", REVIEW)
+        given.answer("h", REVIEW)
     assert [after - each for after, each in zip(counted(), before, strict=True)] == [3, 2, 3]
 
 
@@ -130,139 +149,122 @@ async def test_lookups_are_counted_by_what_came_of_them() -> None:
 
 
 @pytest.mark.parametrize("answer", [REVIEW, FAULTY])
-async def test_where_the_first_has_no_answer_for_others_each_is_judged_on_its_own(answer: Judgement) -> None:
-    async with events() as given:
-        tasks = await given.start("a", "b", "c")
-        await given.answer(0, answer)
+def test_where_the_first_has_no_answer_for_others_each_is_judged_on_its_own(answer: Judgement) -> None:
+    with events() as given:
+        given.come("a", "b", "c")
+        given.answer("a", answer)
         assert given.asked == "abc"  # at once: they wait for nobody any more
-        for number in (2, 1):
-            await given.answer(number, answer)
-        assert results(tasks) == [(answer, False)] * 3
-        (later,) = await given.start("d")
-        await given.answer(3, answer)
-        assert later.result() == (answer, False)
+        for name in "cb":
+            given.answer(name, answer)
+        given.come("d")
+        given.answer("d", answer)
+        assert given.answered == dict.fromkeys("abcd", (answer, False))
         assert given.asked == "abcd"
 
 
 @pytest.mark.parametrize(
     "error", [Unjudgeable("image_broken", "not an image", Stage.PREPARE), DeviceLost("gone"), ValueError("a bug")]
 )
-async def test_where_the_first_fails_each_is_judged_on_its_own(error: Exception) -> None:
-    async with events() as given:
-        first, *others = await given.start("a", "b", "c")
-        await given.answer(0, error)
-        assert first.exception() is error
+def test_where_the_first_fails_each_is_judged_on_its_own(error: Exception) -> None:
+    with events() as given:
+        given.come("a", "b", "c")
+        given.answer("a", error)
         assert given.asked == "abc"
-        await given.answer(1, SAFE)
-        await given.answer(2, error)
-        assert others[0].result() == (SAFE, False)
-        assert others[1].exception() is error
+        given.answer("b", SAFE)
+        given.answer("c", error)
+        assert given.answered == {"a": (error, False), "b": (SAFE, False), "c": (error, False)}
 
 
-async def test_what_was_judged_on_its_own_is_kept_if_it_may_be() -> None:
-    async with events() as given:
-        await given.start("a", "b")
-        await given.answer(0, FAULTY)
-        await given.answer(1, SAFE)
-        assert results(await given.start("c")) == [(SAFE, True)]
+def test_what_was_judged_on_its_own_is_kept_if_it_may_be() -> None:
+    with events() as given:
+        given.come("a", "b")
+        given.answer("a", FAULTY)
+        given.answer("b", SAFE)
+        given.come("c")
+        assert given.answered["c"] == (SAFE, True)
 
 
-# -- cancelled
+# -- given up
 
 
-async def test_where_the_first_is_cancelled_one_of_the_others_leads() -> None:
-    async with events() as given:
-        first, *others = await given.start("a", "b", "c", "d")
-        first.cancel()
-        await settle()
-        assert first.cancelled()
+def test_where_the_first_is_given_up_one_of_the_others_leads() -> None:
+    with events() as given:
+        given.come("a", "b", "c", "d")
+        given.give_up("a")
         assert given.asked == "ab"
-        (newcomer,) = await given.start("e")
-        await given.answer(1, SAFE)
-        assert results([*others, newcomer]) == [(SAFE, False), *[(SAFE, True)] * 3]
+        given.come("e")
+        given.answer("b", SAFE)
+        assert given.answered == {"b": (SAFE, False), "c": (SAFE, True), "d": (SAFE, True), "e": (SAFE, True)}
 
 
-async def test_leaders_that_are_cancelled_one_after_the_other_leave_the_last_one_judged() -> None:
-    async with events() as given:
-        tasks = await given.start(*"abcd")
-        for task in tasks[:3]:
-            task.cancel()
-            await settle()
+def test_leaders_that_are_given_up_one_after_the_other_leave_the_last_one_judged() -> None:
+    with events() as given:
+        given.come(*"abcd")
+        given.give_up(*"abc")
         assert given.asked == "abcd"
-        await given.answer(3, SAFE)
-        assert tasks[3].result() == (SAFE, False)
+        given.answer("d", SAFE)
+        assert given.answered == {"d": (SAFE, False)}
 
 
-async def test_who_follows_and_is_cancelled_harms_nobody() -> None:
-    async with events() as given:
-        tasks = await given.start(*"abcd")
-        tasks[1].cancel()
-        tasks[3].cancel()
-        await settle()
-        await given.answer(0, SAFE)
-        assert results([tasks[0], tasks[2]]) == [(SAFE, False), (SAFE, True)]
-        assert tasks[1].cancelled() and tasks[3].cancelled()
+def test_who_follows_and_is_given_up_harms_nobody() -> None:
+    with events() as given:
+        given.come(*"abcd")
+        given.give_up("b", "d")
+        given.answer("a", SAFE)
+        assert given.answered == {"a": (SAFE, False), "c": (SAFE, True)}
         assert given.asked == "a"
 
 
-@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 0, 2]])
-async def test_all_may_be_cancelled_at_the_same_moment(order: list[int]) -> None:
-    async with events() as given:
-        tasks = await given.start("a", "b", "c")
-        for number in order:
-            tasks[number].cancel()
-        await settle()
-        assert all(task.cancelled() for task in tasks)
-        assert given.asked == "a"
-
-
-async def test_who_is_cancelled_at_the_moment_of_taking_the_lead_leaves_it_to_the_next() -> None:
-    async with events() as given:
-        first, second, third = await given.start("a", "b", "c")
-        given.judging[0][1].add_done_callback(lambda _: second.cancel())
-        first.cancel()
-        await settle()
-        assert first.cancelled() and second.cancelled()
+def test_who_was_given_up_before_its_turn_takes_no_lead() -> None:
+    with events() as given:
+        given.come("a", "b", "c")
+        given.give_up("b", "a")
         assert given.asked == "ac"
-        await given.answer(1, SAFE)
-        assert third.result() == (SAFE, False)
+        given.answer("c", SAFE)
+        assert given.answered == {"c": (SAFE, False)}
 
 
-async def test_a_leader_cancelled_when_its_answer_is_there_leaves_the_others_judged() -> None:
-    async with events() as given:
-        first, second = await given.start("a", "b")
-        given.judging[0][1].set_result(SAFE)
-        first.cancel()
-        await settle()
-        assert first.cancelled()
-        assert given.asked == "ab"
-        await given.answer(1, SAFE)
-        assert second.result() == (SAFE, False)
+@pytest.mark.parametrize("order", ["abc", "cba", "bac"])
+def test_all_may_be_given_up(order: str) -> None:
+    with events() as given:
+        given.come("a", "b", "c")
+        given.give_up(*order)
+        assert given.answered == {}
+
+
+def test_giving_up_twice_changes_nothing() -> None:
+    with events() as given:
+        given.come("a", "b")
+        given.give_up("a", "a", "b", "b", "a")
+        given.come("c")
+        given.give_up("a", "b")
+        given.answer("c", SAFE)
+        assert given.answered == {"c": (SAFE, False)}
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_whatever_happens_in_whatever_order_everyone_who_stays_is_answered(seed: int) -> None:
+def test_whatever_happens_in_whatever_order_everyone_who_stays_is_answered(seed: int) -> None:
     rng = random.Random(seed)
     error = Unjudgeable("image_broken", "not an image", Stage.PREPARE)
+    with events(cache_bytes=rng.choice((1, 1 << 20))) as given:
+        names = [chr(0x100 + number) for number in range(300)]
+        gone: set[str] = set()
 
-    async def judge() -> Judgement:
-        for _ in range(rng.randrange(8)):
-            await asyncio.sleep(0)
-        if rng.random() < 0.2:
-            raise error
-        return rng.choice((SAFE, SAFE, SAFE, REVIEW, FAULTY))
+        def judge_one() -> None:
+            open_ones = [name for name, request in given.judging if not request.over and name not in given.answered]
+            if open_ones:
+                answer = error if rng.random() < 0.2 else rng.choice((SAFE, SAFE, SAFE, REVIEW, FAULTY))
+                given.answer(rng.choice(open_ones), answer)
 
-    async with events(cache_bytes=rng.choice((1, 1 << 20))) as given:
-        tasks = []
-        for _ in range(300):
-            tasks.append(asyncio.create_task(given.flight.judge(rng.choice((KEY, OTHER)), judge)))
+        for number, name in enumerate(names):
+            given.come(name, key=bytes([number // 20, rng.randrange(2)]))  # some contents at a time
             for _ in range(rng.randrange(3)):
-                await asyncio.sleep(0)
-            if rng.random() < 0.5:
-                rng.choice(tasks).cancel()
-        await asyncio.wait(tasks)
-    for task in tasks:
-        assert task.cancelled() or task.exception() is error or task.result()[0] in (SAFE, REVIEW, FAULTY)
-        if not task.cancelled() and task.exception() is None and task.result()[1]:
-            assert task.result()[0] == SAFE, "only what may be shared is"
-    assert any(task.cancelled() for task in tasks)
+                judge_one()
+            left = [each for each in names[: number + 1] if each not in given.answered]
+            if rng.random() < 0.5 and left:
+                gone.add(leaver := rng.choice(left))
+                given.give_up(leaver)
+        while len(given.answered) + len(gone) < len(names):
+            judge_one()
+    assert gone and gone.isdisjoint(given.answered)
+    assert all(found == SAFE for found, cached in given.answered.values() if cached), "only what may be shared is"

@@ -1,6 +1,5 @@
 """Spans: one an event, one a batch with links to its events, and the trace goes on in the verdict."""
 
-import asyncio
 import sys
 from collections.abc import Iterator
 
@@ -8,9 +7,9 @@ import pytest
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode
 
-from tests.moderation.lane_rig import Lane, ask, settle
+from tests.moderation.lane_rig import Asked, Lane, settle
 from tests.stream.test_outcome_counts import verdict
 from worker.contract.dead_letter import DeadLetter
 from worker.contract.headers import verdict_headers
@@ -18,11 +17,10 @@ from worker.contract.record import Headers, header
 from worker.contract.verdict import Label
 from worker.guards.guard import Check
 from worker.guards.runner import DeviceLost
-from worker.moderation.guard_lane import PlainTicket
 from worker.observability import tracing
 from worker.settings import Settings, SettingsError
+from worker.stream import spans as event_spans
 from worker.stream.raw_records import RawRecord
-from worker.stream.spans import event_span, tell
 
 PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -41,15 +39,20 @@ def record(headers: Headers = ()) -> RawRecord:
     return RawRecord("chat.events", 3, 17, 0, b"key", b"value", headers, True)
 
 
-def traceparent(headers: Headers) -> bytes | None:
+def traceparent(headers: Headers, span: Span) -> bytes | None:
     """The verdict's."""
-    return header(verdict_headers(verdict(), tracing.carried_on(headers)), "traceparent")
+    return header(verdict_headers(verdict(), tracing.carried_on(headers, span)), "traceparent")
+
+
+def judged(lane: Lane, *checks: Check, span: Span | None = None) -> Asked:
+    """An event with this span comes to the lane."""
+    return Asked(lane.lane, *checks, span=span)
 
 
 def test_an_events_span_is_a_child_of_its_producers_and_the_verdicts_parent(spans: InMemorySpanExporter) -> None:
-    with event_span(record([("traceparent", PARENT), ("tracestate", b"a=1")]), "group") as span:
-        sent = traceparent([("traceparent", PARENT)])
-        tell(span, verdict(label=Label.UNSAFE, violated_categories=("S9",)))
+    begun = event_spans.begun(record([("traceparent", PARENT), ("tracestate", b"a=1")]), "group")
+    sent = traceparent([("traceparent", PARENT)], begun)
+    event_spans.answered(begun, verdict(label=Label.UNSAFE, violated_categories=("S9",)))
     (span,) = spans.get_finished_spans()
     assert span.context.trace_id == 0x0AF7651916CD43DD8448EB211C80319C
     assert span.parent is not None and span.parent.span_id == 0xB7AD6B7169203331
@@ -84,26 +87,25 @@ BROKEN: list[Headers] = [
 
 @pytest.mark.parametrize("headers", BROKEN)
 def test_without_a_context_that_can_be_read_a_trace_begins_here(headers: Headers, spans: InMemorySpanExporter) -> None:
-    with event_span(record(headers), "group"):
-        sent = traceparent(headers)
+    begun = event_spans.begun(record(headers), "group")
+    sent = traceparent(headers, begun)
+    begun.end()
     (span,) = spans.get_finished_spans()
     assert span.parent is None
     assert (sent or b"").startswith(b"00-%032x-%016x-" % (span.context.trace_id, span.context.span_id))
 
 
 def test_what_the_producer_did_not_sample_is_not_sampled(spans: InMemorySpanExporter) -> None:
-    with event_span(record([("traceparent", PARENT[:-1] + b"0")]), "group"):
-        assert (traceparent([]) or b"").endswith(b"-00")
+    span = event_spans.begun(record([("traceparent", PARENT[:-1] + b"0")]), "group")
+    assert (traceparent([], span) or b"").endswith(b"-00")
+    span.end()
     assert spans.get_finished_spans() == ()
 
 
 def test_failures_are_told_without_their_words(spans: InMemorySpanExporter) -> None:
-    with pytest.raises(ValueError, match="secret"), event_span(record(), "group"):
-        raise ValueError("secret")
-    with pytest.raises(asyncio.CancelledError), event_span(record(), "group"):
-        raise asyncio.CancelledError
-    with event_span(record(), "group") as span:
-        tell(span, DeadLetter(None, b"secret", [], "invalid_json"))
+    event_spans.failed(event_spans.begun(record(), "group"), ValueError("secret"))
+    event_spans.given_back(event_spans.begun(record(), "group"))
+    event_spans.answered(event_spans.begun(record(), "group"), DeadLetter(None, b"secret", [], "invalid_json"))
     failed, given_back, dead = spans.get_finished_spans()
     assert (failed.status.status_code, failed.status.description) == (StatusCode.ERROR, "ValueError")
     assert (given_back.attributes or {})["moderation.outcome"] == "given_back"
@@ -114,8 +116,9 @@ def test_failures_are_told_without_their_words(spans: InMemorySpanExporter) -> N
 async def test_a_batch_is_linked_to_each_of_its_events_once(spans: InMemorySpanExporter) -> None:
     lane, count = Lane(budget=100_000, max_wait=0.0), 300  # more than the 128 links of the SDK's own limit
     for _ in range(count):
-        with event_span(record(), "group"):
-            ask(lane.lane, [Check(10, 0.1), Check(10, 0.2)], PlainTicket())
+        span = event_spans.begun(record(), "group")
+        judged(lane, Check(10, 0.1), Check(10, 0.2), span=span)
+        span.end()
     await settle()
     await lane.device.land()
     *events, batch = spans.get_finished_spans()
@@ -129,11 +132,10 @@ async def test_a_batch_is_linked_to_each_of_its_events_once(spans: InMemorySpanE
 
 async def test_a_batch_that_loses_the_device_has_a_span_too(spans: InMemorySpanExporter) -> None:
     lane = Lane(max_wait=0.0)
-    with event_span(record(), "group"):
-        answer = ask(lane.lane, [Check(10, 0.1)], PlainTicket())
+    asked = judged(lane, Check(10, 0.1), span=event_spans.begun(record(), "group"))
     await settle()
     await lane.device.land(DeviceLost("secret"))
-    assert isinstance(answer.exception(), DeviceLost)
+    assert isinstance(asked.request.error, DeviceLost)
     *_, batch = spans.get_finished_spans()
     assert (batch.status.status_code, batch.status.description) == (StatusCode.ERROR, "DeviceLost")
 
@@ -141,18 +143,19 @@ async def test_a_batch_that_loses_the_device_has_a_span_too(spans: InMemorySpanE
 async def test_a_batch_is_sampled_where_one_of_its_events_is(spans: InMemorySpanExporter) -> None:
     for flags, expected in ((b"0", 0), (b"1", 2)):  # its own span, and that of the event
         lane = Lane(max_wait=0.0)
-        with event_span(record([("traceparent", PARENT[:-1] + flags)]), "group"):
-            ask(lane.lane, [Check(10, 0.1)], PlainTicket())
+        span = event_spans.begun(record([("traceparent", PARENT[:-1] + flags)]), "group")
+        judged(lane, Check(10, 0.1), span=span)
+        span.end()
         await settle()
         await lane.device.land()
         assert len(spans.get_finished_spans()) == expected
 
 
 async def test_off_it_is_off() -> None:
-    assert tracing.tracer is None and tracing.current() is None
-    assert traceparent([("traceparent", PARENT)]) == PARENT, "passed through as it came"
+    assert tracing.tracer is None
+    assert traceparent([("traceparent", PARENT)], INVALID_SPAN) == PARENT, "passed through as it came"
     lane = Lane(max_wait=0.0)
-    ask(lane.lane, [Check(10, 0.1)], PlainTicket())
+    judged(lane, Check(10, 0.1))
     await settle()
     await lane.device.land()
 

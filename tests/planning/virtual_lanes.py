@@ -7,9 +7,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from tests.fakes import FakeGuard
-from worker.guards.guard import Check, Finding, Guard
+from worker.contract.record import PlainRecord
+from worker.guards.guard import Check, Finding, Guard, Preparation
 from worker.guards.runner import Judged
-from worker.moderation.guard_lane import Answers, GuardLane, PlainTicket
+from worker.moderation.decision import GuardAnswer
+from worker.moderation.guard_lane import GuardLane
+from worker.moderation.request import Request, tell
 from worker.planning.cost import Message
 from worker.planning.simulation import Worker
 
@@ -75,6 +78,7 @@ async def by_the_worker(worker: Worker, arrivals: Sequence[float]) -> list[float
         GuardLane(
             FakeGuard(str(number)),
             device,  # type: ignore[arg-type]
+            tell,
             batch_tokens=lane.batch_tokens,
             max_wait=worker.batch_wait,
             clock=lambda: time.now,
@@ -84,11 +88,11 @@ async def by_the_worker(worker: Worker, arrivals: Sequence[float]) -> list[float
     judged = [0.0] * len(arrivals)
 
     def arrive(number: int) -> None:
-        answers = Answers(PlainTicket())
-        answers.future.add_done_callback(lambda _: judged.__setitem__(number, time.now))
-        for lane in lanes:
-            lane.submit([Check(1, None)], answers)
-        answers.came()
+        request = Request(PlainRecord("t", 0, number), at, lambda _: judged.__setitem__(number, time.now))
+        request.answers = [GuardAnswer(lane.guard.name, Preparation([Check(1, None)])) for lane in lanes]
+        request.left = len(lanes)
+        for position, lane in enumerate(lanes):
+            lane.submit([request], position)
 
     for number, at in enumerate(arrivals):
         time.at(at, lambda number=number: arrive(number))

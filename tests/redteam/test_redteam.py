@@ -15,12 +15,15 @@ from tests.redteam.attacks import Attack, families
 from tests.redteam.page import TARGET, page
 from worker.contract.chat_event import ChatEvent, read_chat_event
 from worker.contract.errors import Unjudgeable
+from worker.contract.record import PlainRecord
 from worker.contract.verdict import Label, Reason, Verdict
 from worker.guards.guard import Preparation
 from worker.guards.llama_guard.delimiters import neutralise
 from worker.guards.llama_guard.prompts import clean
 from worker.guards.turns import turns_of
-from worker.moderation.moderator import Moderator, ModeratorOptions, Origin
+from worker.moderation.moderator import Moderator
+from worker.moderation.options import ModeratorOptions
+from worker.moderation.request import Request
 from worker.policy.policy import DEFAULT_POLICY
 from worker.standins import weights_dir
 
@@ -38,7 +41,7 @@ def verdicts() -> dict[str, Verdict | Dead]:
     async def one(moderator: Moderator, number: int, attack: Attack) -> Verdict | Dead:
         try:
             event = read_chat_event(attack.value)
-            return await moderator.judge(event, DEFAULT_POLICY, Origin.at("t", 0, number, 0), 0.0)
+            return await moderator.judge(Request.about(event, DEFAULT_POLICY, PlainRecord("t", 0, number), 0.0))
         except Unjudgeable as cause:
             return Dead(cause.error_type)
 

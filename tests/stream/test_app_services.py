@@ -15,13 +15,13 @@ __all__ = ["clean_settings"]
 @pytest.mark.parametrize(
     ("settings", "own"),
     [
-        ({}, ["Sampler", "Pipeline"]),
-        ({"status_page": False}, ["Pipeline"]),
-        ({"reviews_topic": "decisions"}, ["Sampler", "Pipeline", "Reviews"]),
+        ({}, ["Sampler", "ModerationService"]),
+        ({"status_page": False}, ["ModerationService"]),
+        ({"reviews_topic": "decisions"}, ["Sampler", "ModerationService", "Reviews"]),
     ],
 )
 def test_a_service_runs_where_its_setting_asks_for_it(settings: dict[str, Any], own: list[str]) -> None:
-    """Beside Faust's own; the pipeline stops before what reads it, and the reviews before the pipeline's drain."""
+    """Beside Faust's own; the moderation stops before what reads it, and the reviews before the moderation's drain."""
     (port,) = free_ports(1)
     app = create_app(Settings(bootstrap_servers="127.0.0.1:1", web_port=port, **settings))
     services = [type(each).__name__ for each in app.boot_strategy.server()]

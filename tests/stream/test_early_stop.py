@@ -58,7 +58,7 @@ def ends_well(worker: subprocess.Popen[bytes], pipe: Path) -> None:
     assert worker.returncode == ExitCode.OK, told.decode()
     line = orjson.loads(told)
     assert line["event"] == "stopped before the start: nothing was taken"
-    assert line.keys() >= {"logger", "level", "timestamp"}, "a line as all others: whoever reads them needs no exception"
+    assert line.keys() >= {"logger", "level", "timestamp"}, "a line as all others are"
 
 
 @pytest.mark.parametrize("command", [RUN, (*RUN, "--devices", "cpu,cpu"), FAUST], ids=["run", "devices", "faust"])

@@ -14,7 +14,8 @@ from worker.contract.record import header
 from worker.guards.loading import load_guards
 from worker.local.traffic import Sample, sample_traffic
 from worker.moderation.lines import LineJudge
-from worker.moderation.moderator import Moderator, ModeratorOptions
+from worker.moderation.moderator import Moderator
+from worker.moderation.options import ModeratorOptions
 from worker.policy.store import PolicyStore
 from worker.settings import STAND_IN, Settings
 

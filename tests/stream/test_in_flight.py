@@ -1,26 +1,15 @@
 """Room in flight: counted in events and in bytes, so that memory is bounded whatever comes."""
 
 import asyncio
-from dataclasses import dataclass
 
 import pytest
 
-from worker.contract.record import Headers
+from worker.contract.record import PlainRecord
 from worker.observability import metrics
 from worker.stream.in_flight import InFlight
+from worker.stream.work import size_of
 
 MiB = 1 << 20
-
-
-@dataclass(frozen=True)
-class InputRecord:
-    key: bytes | None
-    value: bytes | None
-    topic: str = "t"
-    partition: int = 0
-    offset: int = 0
-    timestamp: int = 0
-    headers: Headers = ()
 
 
 @pytest.mark.parametrize(
@@ -29,9 +18,14 @@ class InputRecord:
 def test_a_record_counts_as_its_bytes_and_what_python_needs_for_it(
     key: bytes | None, value: bytes | None, beside: int
 ) -> None:
-    empty = InFlight.size_of(InputRecord(None, None))
+    empty = size_of(PlainRecord("t", 0, 0))
     assert empty > 0
-    assert InFlight.size_of(InputRecord(key, value)) == empty + beside
+    assert size_of(PlainRecord("t", 0, 0, key=key, value=value)) == empty + beside
+
+
+def test_headers_count_as_their_bytes() -> None:
+    bare = size_of(PlainRecord("t", 0, 0))
+    assert size_of(PlainRecord("t", 0, 0, headers=[("name", b"value"), ("none", None)])) == bare + 13
 
 
 def test_before_anything_is_known_of_sizes_few_are_asked_for() -> None:
@@ -48,7 +42,7 @@ def test_room_is_what_is_left_of_the_events() -> None:
     assert in_flight.room == 1
     in_flight.took([1000])
     assert in_flight.room == 0
-    in_flight.finished(1000)
+    in_flight.finished([1000])
     assert in_flight.room == 1
 
 
@@ -64,14 +58,14 @@ def test_the_guess_rises_at_once_and_falls_slowly() -> None:
     in_flight = InFlight(10_000, 64 * MiB)
     for _ in range(30):
         in_flight.took([1000])
-        in_flight.finished(1000)
+        in_flight.finished([1000])
     many = in_flight.room
     in_flight.took([4 * MiB])
-    in_flight.finished(4 * MiB)
+    in_flight.finished([4 * MiB])
     few = in_flight.room
     assert (many, few) == (128, 16)
     in_flight.took([1000])
-    in_flight.finished(1000)
+    in_flight.finished([1000])
     assert in_flight.room == 32
 
 
@@ -96,10 +90,10 @@ def test_more_than_there_is_room_for_is_counted_and_leaves_none() -> None:
     in_flight = InFlight(2, MiB)
     in_flight.took([MiB, MiB, MiB])
     assert (in_flight.events, in_flight.bytes, in_flight.room) == (3, 3 * MiB, 0)
-    in_flight.finished(MiB)
-    in_flight.finished(MiB)
+    in_flight.finished([MiB])
+    in_flight.finished([MiB])
     assert in_flight.room == 0  # the bytes
-    in_flight.finished(MiB)
+    in_flight.finished([MiB])
     assert (in_flight.events, in_flight.bytes) == (0, 0)
     assert in_flight.room > 0
 
@@ -120,7 +114,7 @@ async def test_waiting_ends_when_there_is_room(full_of: str) -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert not waiting.done()
-    in_flight.finished(size)
+    in_flight.finished([size])
     async with asyncio.timeout(60):
         await waiting
     assert in_flight.room
@@ -141,6 +135,6 @@ async def test_where_there_is_room_nobody_waits() -> None:
 def test_the_metrics_tell_what_is_in_flight() -> None:
     in_flight = InFlight(100, MiB)
     in_flight.took([10, 20])
-    in_flight.finished(10)
+    in_flight.finished([10])
     assert metrics.IN_FLIGHT_EVENTS.value == 1
     assert metrics.IN_FLIGHT_BYTES.value == 20

@@ -1,143 +1,143 @@
 """Key order: verdicts of one key leave in the order of its events, whatever is finished first."""
 
-import asyncio
 import random
 
 import pytest
 
+from tests.stream.works import work
 from worker.stream.key_order import KeyOrder
+from worker.stream.work import Work
 
 
-async def settle() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
+def entered(order: KeyOrder, *keys: bytes | None) -> list[Work]:
+    works = [work(number, key=key) for number, key in enumerate(keys)]
+    order.enter(works)
+    return works
 
 
-async def test_the_first_of_a_key_waits_for_nobody() -> None:
-    turn = KeyOrder().enter(b"k")
-    async with asyncio.timeout(60):
-        await turn.wait()
-
-
-async def test_the_next_of_a_key_waits_until_the_one_before_left() -> None:
+def test_the_first_of_a_key_waits_for_nobody() -> None:
     order = KeyOrder()
-    first, second = order.enter(b"k"), order.enter(b"k")
-    waiting = asyncio.create_task(second.wait())
-    await settle()
-    assert not waiting.done()
-    first.leave()
-    async with asyncio.timeout(60):
-        await waiting
+    (first,) = entered(order, b"k")
+    assert order.may_leave(first)
 
 
-async def test_who_comes_when_all_have_left_waits_for_nobody() -> None:
+def test_the_next_of_a_key_waits_until_the_one_before_left() -> None:
     order = KeyOrder()
-    order.enter(b"k").leave()
-    async with asyncio.timeout(60):
-        await order.enter(b"k").wait()
+    first, second = entered(order, b"k", b"k")
+    assert not order.may_leave(second)
+    assert order.leave(first) is second
+    assert order.may_leave(second)
 
 
-async def test_keys_do_not_wait_for_each_other() -> None:
+def test_who_is_not_ready_is_not_handed_out_and_may_leave_later() -> None:
     order = KeyOrder()
-    order.enter(b"a")
-    async with asyncio.timeout(60):
-        await order.enter(b"b").wait()
-        await order.enter(b"").wait()
+    first, second = entered(order, b"k", b"k")
+    assert order.leave(first) is None
+    assert order.may_leave(second)
 
 
-async def test_records_without_a_key_have_no_order() -> None:
+def test_who_comes_when_all_have_left_waits_for_nobody() -> None:
     order = KeyOrder()
-    turns = [order.enter(None) for _ in range(3)]
-    async with asyncio.timeout(60):
-        for turn in reversed(turns):
-            await turn.wait()
-            turn.leave()
+    order.leave(*entered(order, b"k"))
+    (later,) = entered(order, b"k")
+    assert order.may_leave(later)
+
+
+def test_keys_do_not_wait_for_each_other() -> None:
+    order = KeyOrder()
+    _, other, empty = entered(order, b"a", b"b", b"")
+    assert order.may_leave(other) and order.may_leave(empty)
+
+
+def test_records_without_a_key_have_no_order() -> None:
+    order = KeyOrder()
+    for each in reversed(entered(order, None, None, None)):
+        assert order.may_leave(each)
+        assert order.leave(each) is None
     assert len(order) == 0
 
 
-async def test_leaving_twice_lets_nobody_overtake() -> None:
-    order = KeyOrder()
-    first, second, third = (order.enter(b"k") for _ in range(3))
-    waiting = asyncio.create_task(third.wait())
-    first.leave()
-    first.leave()
-    await settle()
-    assert not waiting.done()
-    second.leave()
-    async with asyncio.timeout(60):
-        await waiting
-    third.leave()
+def test_without_an_order_everyone_leaves_when_ready() -> None:
+    order = KeyOrder(kept=False)
+    first, second = entered(order, b"k", b"k")
+    assert order.may_leave(second) and order.leave(second) is None
+    assert order.may_leave(first) and order.leave(first) is None
     assert len(order) == 0
 
 
-async def test_leaving_out_of_turn_lets_nobody_overtake() -> None:
+def test_leaving_twice_lets_nobody_overtake() -> None:
     order = KeyOrder()
-    first, second, third = (order.enter(b"k") for _ in range(3))
-    waiting = asyncio.create_task(third.wait())
-    second.leave()
-    await settle()
-    assert not waiting.done()
-    first.leave()
-    async with asyncio.timeout(60):
-        await waiting
+    first, second, third = entered(order, b"k", b"k", b"k")
+    assert not order.may_leave(third)
+    order.leave(first)
+    assert order.leave(first) is None
+    assert not order.may_leave(third)
+    assert order.leave(second) is third
+    order.leave(third)
+    assert len(order) == 0
 
 
-async def test_a_key_is_forgotten_with_its_last_event() -> None:
+def test_leaving_out_of_turn_lets_nobody_overtake() -> None:
     order = KeyOrder()
-    first, second, other = order.enter(b"k"), order.enter(b"k"), order.enter(b"other")
+    first, second, third = entered(order, b"k", b"k", b"k")
+    assert not order.may_leave(third)
+    assert order.leave(second) is None
+    assert not order.may_leave(third)
+    assert order.leave(first) is third
+
+
+def test_who_waits_and_is_given_back_is_handed_out_to_nobody() -> None:
+    order = KeyOrder()
+    first, second, third = entered(order, b"k", b"k", b"k")
+    assert not order.may_leave(second) and not order.may_leave(third)
+    assert order.leave(second) is None  # given back; the first is still there
+    assert order.leave(first) is third
+    order.leave(third)
+    assert len(order) == 0
+
+
+def test_a_key_is_forgotten_with_its_last_event() -> None:
+    order = KeyOrder()
+    first, second, other = entered(order, b"k", b"k", b"other")
     assert len(order) == 2
-    first.leave()
+    order.leave(first)
     assert len(order) == 2
-    second.leave()
+    order.leave(second)
     assert len(order) == 1
-    other.leave()
+    order.leave(other)
     assert len(order) == 0
 
 
-@pytest.mark.parametrize("seed", range(5))
-async def test_whatever_is_judged_first_every_key_keeps_its_order_and_nobody_waits_for_ever(seed: int) -> None:
-    rng = random.Random(seed)
-    order, left = KeyOrder(), list[tuple[bytes | None, int]]()
-    keys: list[bytes | None] = [rng.choice([b"a", b"b", b"c", None]) for _ in range(200)]
-
-    async def handle(number: int, key: bytes | None) -> None:
-        turn = turns[number]
-        try:
-            for _ in range(rng.randrange(20)):
-                await asyncio.sleep(0)
-            if rng.random() < 0.1:
-                raise ValueError
-            await turn.wait()
-            left.append((key, number))
-        finally:
-            turn.leave()
-
-    turns = [order.enter(key) for key in keys]
-    tasks = [asyncio.create_task(handle(number, key)) for number, key in enumerate(keys)]
-    rng.shuffle(tasks)
-    async with asyncio.timeout(60):
-        await asyncio.gather(*tasks, return_exceptions=True)
-    await settle()
-    for key in (b"a", b"b", b"c"):
-        numbers = [number for each, number in left if each == key]
-        assert numbers == sorted(numbers)
-        assert numbers
-    assert len(order) == 0
-
-
-async def test_who_is_cancelled_while_waiting_lets_nobody_overtake_and_leaves_no_trace() -> None:
+def test_a_keys_works_are_no_chain_that_grows() -> None:
     order = KeyOrder()
-    first, second, third = (order.enter(b"k") for _ in range(3))
-    cancelled, waiting = asyncio.create_task(second.wait()), asyncio.create_task(third.wait())
-    await settle()
-    cancelled.cancel()
-    await settle()
-    second.leave()
-    await settle()
-    assert cancelled.cancelled()
-    assert not waiting.done()  # the first is still there
-    first.leave()
-    async with asyncio.timeout(60):
-        await waiting
-    third.leave()
+    first, second, third = entered(order, b"k", b"k", b"k")
+    for each in (first, second, third):
+        order.leave(each)
+    assert [(each.before, each.behind) for each in (first, second, third)] == [(None, None)] * 3
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_is_judged_first_every_key_keeps_its_order_and_nobody_waits_for_ever(seed: int) -> None:
+    rng = random.Random(seed)
+    order, left, gone = KeyOrder(), list[Work](), set[int]()
+    works = entered(order, *(rng.choice([b"a", b"b", b"c", None]) for _ in range(200)))
+    ready = works.copy()
+    rng.shuffle(ready)
+
+    def go(leaving: Work | None) -> None:
+        while leaving is not None and order.may_leave(leaving):
+            assert leaving.offset not in gone
+            left.append(leaving)
+            leaving = order.leave(leaving)
+
+    for each in ready:
+        if rng.random() < 0.1:  # given back instead
+            gone.add(each.offset)
+            go(order.leave(each))
+        else:
+            go(each)
+    for key in (b"a", b"b", b"c"):
+        offsets = [each.offset for each in left if each.record.key == key]
+        assert offsets and offsets == sorted(offsets)
+    assert len(left) + len(gone) == len(works)
     assert len(order) == 0

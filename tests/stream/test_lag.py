@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from aiokafka import TopicPartition
 from prometheus_client import REGISTRY
 
+from tests.stream.works import taken
 from worker.stream.lag import Lag
 from worker.stream.progress import Progress
 
@@ -34,8 +35,7 @@ async def test_it_is_what_is_not_answered_yet_of_our_own_partitions() -> None:
     await lag.now()
     assert brokers.asked == []
     progress.assign([A, B])
-    first = progress.take(A, 10)
-    assert first is not None
+    first = taken(progress, A, 10)
     await lag.now()
     assert (shown(A), shown(B)) == (90, None), "nothing is known of B yet: no number is better than a wrong one"
     progress.done(first)

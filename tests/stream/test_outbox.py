@@ -1,15 +1,17 @@
 """The outbox: batches in order, one on its way at a time, and nothing overtakes what failed."""
 
 import asyncio
-from functools import partial
+from collections.abc import Sequence
 
 from aiokafka.partitioner import DefaultPartitioner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.stream.works import work
 from worker.contract.record import Headers
 from worker.stream.outbox import Batch, Outbox, Parcel
 from worker.stream.publisher import partition_of
+from worker.stream.work import Work
 
 MOST = 3  # records a batch
 
@@ -68,15 +70,15 @@ class Desk:
 
     def __init__(self) -> None:
         self.carrier = FakeCarrier()
-        self.outbox = Outbox(self.carrier, "out", 3)
+        self.outbox = Outbox(self.carrier, "out", 3, self._settled)
         self.told: list[tuple[int, BaseException | None]] = []
 
     def put(self, *numbers: int) -> None:
         for number in numbers:
-            self.outbox.put(Parcel(None, b"%d" % number, [], partial(self._settled, number)))
+            self.outbox.put(Parcel(None, b"%d" % number, [], work(number)))
 
-    def _settled(self, number: int, error: BaseException | None) -> None:
-        self.told.append((number, error))
+    def _settled(self, works: Sequence[Work], error: BaseException | None) -> None:
+        self.told += [(work.offset, error) for work in works]
 
 
 async def test_what_comes_together_leaves_together_and_is_settled_when_it_is_confirmed() -> None:

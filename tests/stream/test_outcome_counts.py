@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 import worker
+from tests.stream.works import work
 from worker.contract.dead_letter import DeadLetter
 from worker.contract.errors import CAUSES
 from worker.contract.verdict import Coverage, Label, PolicyRef, Scores, Source, Verdict
@@ -53,7 +54,7 @@ def test_ten_thousand_tenants_of_an_attacker_are_one() -> None:
     before, others = series(), value("moderation_tenant_verdicts_total", tenant="other", label="unsafe")
     one = verdict(label=Label.UNSAFE)
     for number in range(10_000):
-        counts.confirmed(replace(one, tenant=f"tenant-{number}"), 0.0, 0.0)
+        counts.confirmed([work(outcome=replace(one, tenant=f"tenant-{number}"))])
     assert series() == before
     assert value("moderation_tenant_verdicts_total", tenant="other", label="unsafe") == others + 10_000
 
@@ -63,7 +64,7 @@ def test_verdicts_are_counted_by_label_and_tenant(tenant: str | None, shown: str
     counts = OutcomeCounts(["globex"])
     labels = [value("moderation_verdicts_total", label=label.value) for label in Label]
     mine = value("moderation_tenant_verdicts_total", tenant=shown, label="review")
-    counts.confirmed(verdict(tenant=tenant, label=Label.REVIEW), 0.0, 0.0)
+    counts.confirmed([work(outcome=verdict(tenant=tenant, label=Label.REVIEW))])
     now = [value("moderation_verdicts_total", label=label.value) for label in Label]
     assert [after - before for after, before in zip(now, labels, strict=True)] == [0, 1, 0]
     assert value("moderation_tenant_verdicts_total", tenant=shown, label="review") == mine + 1
@@ -75,8 +76,8 @@ def test_categories_attacks_and_dead_letters_are_counted() -> None:
     names = [("moderation_violations_total", {"category": "S9"}), ("moderation_violations_total", {"category": "S1"})]
     names += [("moderation_prompt_attacks_total", {}), ("moderation_dead_letters_total", {"cause": "invalid_json"})]
     before = [value(name, **labels) for name, labels in names]
-    counts.confirmed(verdict(label=Label.UNSAFE, violated_categories=("S9", "S1"), prompt_attack=True), 0.0, 0.0)
-    counts.confirmed(DeadLetter(None, b"", [], "invalid_json"), 0.0, 0.0)
+    attack = verdict(label=Label.UNSAFE, violated_categories=("S9", "S1"), prompt_attack=True)
+    counts.confirmed([work(outcome=attack), work(outcome=DeadLetter(None, b"", [], "invalid_json"))])
     assert [value(name, **labels) for name, labels in names] == [each + 1 for each in before]
 
 
@@ -101,5 +102,5 @@ def test_the_times_of_an_event_are_told_apart() -> None:
     counts = OutcomeCounts([], clock=lambda: 107.0)
     names = ("moderation_stage_seconds_sum", {"stage": "publish"}), ("moderation_end_to_end_seconds_sum", {})
     before = [value(name, **labels) for name, labels in names]
-    counts.confirmed(verdict(), arrived=100.0, decided=105.0)
+    counts.confirmed([work(outcome=verdict(), arrived=100.0, decided=105.0)])
     assert [value(name, **labels) - b for (name, labels), b in zip(names, before, strict=True)] == [2.0, 7.0]

@@ -18,6 +18,7 @@ from aiokafka.errors import (
     UnknownMemberIdError,
 )
 
+from tests.stream.works import taken
 from worker.observability import metrics
 from worker.settings import Settings
 from worker.stream import source as module
@@ -124,8 +125,7 @@ def _one_finished() -> Progress[TopicPartition]:
     """A record that is finished, and not committed."""
     progress: Progress[TopicPartition] = Progress()
     progress.assign([ONE])
-    entry = progress.take(ONE, 0)
-    assert entry is not None
+    entry = taken(progress, ONE, 0)
     progress.done(entry)
     return progress
 

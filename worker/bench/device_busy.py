@@ -15,9 +15,12 @@ from typing import Final, Literal
 
 from worker.batching.token_budget import padded_tokens
 from worker.contract.chat_event import ChatEvent
+from worker.contract.record import PlainRecord
 from worker.guards.guard import Check, Finding, Guard, ModelId, Preparation
 from worker.guards.loading import load_guards
-from worker.moderation.moderator import Moderator, ModeratorOptions, Origin
+from worker.moderation.moderator import Moderator
+from worker.moderation.options import ModeratorOptions
+from worker.moderation.request import Request
 from worker.policy.policy import DEFAULT_POLICY, Policy
 from worker.settings import STAND_IN, Settings
 from worker.standins.corpus import conversation
@@ -159,7 +162,7 @@ async def _judge_all(
 
     async def judge(number: int, event: ChatEvent) -> None:
         arrived = time.monotonic()
-        await moderator.judge(event, DEFAULT_POLICY, Origin.at("bench", 0, number, 0), arrived)
+        await moderator.judge(Request.about(event, DEFAULT_POLICY, PlainRecord("bench", 0, number), arrived))
         latencies.append(time.monotonic() - arrived)
         room.release()
 

@@ -10,44 +10,33 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from worker.contract.record import Headers
+from worker.contract.record import PlainRecord
 from worker.settings import Settings
 from worker.stream.isolation import Isolation
-from worker.stream.suspects import Case
+from worker.stream.progress import PartitionProgress
+from worker.stream.work import Work
 
 EVENTS = 50_000
 ROUNDS = 7
 SHAPES = ((1, 1), (1, 1024), (16, 1024), (256, 1024), (1024, 16384))  # events a fetch, events in flight
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A record that says nothing."""
-
-    offset: int
-    partition: int = 0
-    topic: str = "chat.events"
-    timestamp: int = 1_700_000_000_000
-    key: bytes | None = None
-    value: bytes | None = None
-    headers: Headers = ()
-
-
 def isolated(directory: Path, fetch: int, in_flight: int) -> float:
     """Seconds an event, in fetches of `fetch` with up to `in_flight` on their way."""
     isolation = Isolation.of(Settings(journal_dir=directory, max_in_flight_events=in_flight))
-    events = [Event(offset) for offset in range(EVENTS)]
-    inside: list[Case] = []
+    owner = PartitionProgress("chat.events/0")
+    records = (PlainRecord("chat.events", 0, offset, 1_700_000_000_000) for offset in range(EVENTS))
+    works = [Work(record, 0.0, lambda _works: None, owner) for record in records]
+    inside: list[Work] = []
     began = time.perf_counter()
     for start in range(0, EVENTS, fetch):
-        inside += [isolation.arrive(event) for event in events[start : start + fetch]]
-        isolation.admit()
-        while len(inside) > in_flight - fetch:
-            isolation.leave(inside.pop(), answered=True)
+        inside += isolation.take(works[start : start + fetch])
+        if len(inside) > in_flight - fetch:
+            isolation.leave(inside[:fetch], answered=True)
+            del inside[:fetch]
     seconds = (time.perf_counter() - began) / EVENTS
     isolation.end()
     return seconds

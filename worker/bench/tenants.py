@@ -11,9 +11,12 @@ from typing import Any, Final
 
 from worker.bench.device_busy import Load, sample_events
 from worker.contract.chat_event import ChatEvent
+from worker.contract.record import PlainRecord
 from worker.guards.guard import Guard
 from worker.guards.loading import load_guards
-from worker.moderation.moderator import Moderator, ModeratorOptions, Origin
+from worker.moderation.moderator import Moderator
+from worker.moderation.options import ModeratorOptions
+from worker.moderation.request import Request
 from worker.observability import metrics
 from worker.policy.policy import Policy
 from worker.policy.store import PolicyStore
@@ -103,8 +106,8 @@ class TenantsBench:
 
         async def judge(number: int, event: ChatEvent) -> None:
             try:
-                origin = Origin.at("bench", 0, number, 0)
-                await moderator.judge(event, store.for_event(event), origin, time.monotonic())
+                record = PlainRecord("bench", 0, number)
+                await moderator.judge(Request.about(event, store.for_event(event), record, time.monotonic()))
             finally:
                 room.release()
 

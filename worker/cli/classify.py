@@ -75,7 +75,8 @@ async def _classify(
 ) -> int:
     from worker.guards.loading import load_guards
     from worker.moderation.lines import LineJudge, without_line_ends
-    from worker.moderation.moderator import Moderator, ModeratorOptions
+    from worker.moderation.moderator import Moderator
+    from worker.moderation.options import ModeratorOptions
 
     with _progress(size) as progress:
         task = progress.add_task("loading models", total=size)

@@ -126,12 +126,14 @@ async def _compare(
     """What comes of the events; `most` changed ones, or all of them."""
     from worker.guards.loading import load_guards
     from worker.moderation.comparison import Comparison
-    from worker.moderation.moderator import Moderator, ModeratorOptions
+    from worker.moderation.options import ModeratorOptions
+    from worker.moderation.panel import Panel
+    from worker.moderation.request import tell
 
     guards = await asyncio.to_thread(load_guards, settings)
     stand_in = any(model.stand_in for guard in guards for model in guard.models)
-    moderator = Moderator(guards, ModeratorOptions.of(settings))
-    comparison = Comparison(moderator, old, new, default_policy=policy, stand_in=stand_in)
+    panel = Panel(guards, ModeratorOptions.of(settings), tell)
+    comparison = Comparison(panel, old, new, default_policy=policy, stand_in=stand_in)
     changed: list[dict[str, Any]] = []
     changes = 0
     try:
@@ -140,7 +142,7 @@ async def _compare(
             if compared.differs and (most is None or len(changed) < most):
                 changed.append(dataclasses.asdict(compared))
     finally:
-        moderator.close()
+        panel.close()
     return {**_counts(comparison), "changes": changes, "changed": changed}
 
 

@@ -1,6 +1,7 @@
 """An input record, as plain values: what the worker needs of Kafka's, without Kafka."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -25,6 +26,19 @@ class Record(Protocol):
     def value(self) -> bytes | None: ...
     @property
     def headers(self) -> Headers: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlainRecord:
+    """A record that does not come from Kafka, or as a test has it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int = 0
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: Headers = ()
 
 
 def header(headers: Headers, name: str) -> bytes | None:

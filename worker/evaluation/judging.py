@@ -5,9 +5,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 from worker.contract.errors import Unjudgeable
+from worker.contract.record import PlainRecord
 from worker.evaluation.judged_example import JudgedExample
 from worker.evaluation.labelled_example import LabelledExample, Skipped
-from worker.moderation.moderator import Moderator, Origin
+from worker.moderation.moderator import Moderator
+from worker.moderation.request import Request
 from worker.policy.policy import Policy
 
 _AT_ONCE = 256  # examples on their way: enough for full batches
@@ -49,8 +51,8 @@ async def _judge(moderator: Moderator, policy: Policy, example: LabelledExample)
     if example.label == "unsafe" and example.categories and not _acts_on(policy, example.categories):
         return JudgedExample.of(example, None, "excluded: the policy excludes or ignores all its categories")
     try:
-        origin = Origin.at("evaluate", 0, example.place.line, 0)
-        verdict = await moderator.judge(example.event, policy, origin, time.monotonic())
+        record = PlainRecord("evaluate", 0, example.place.line)
+        verdict = await moderator.judge(Request.about(example.event, policy, record, time.monotonic()))
     except Unjudgeable as cause:
         return JudgedExample.of(example, None, f"{cause.error_type}: {cause.message}")
     return JudgedExample.of(example, verdict)

@@ -13,7 +13,8 @@ from worker.evaluation.judging import judge_examples
 from worker.evaluation.labelled_example import DataUnusable
 from worker.evaluation.results_file import RESULTS_NAME, RunHeader, continued
 from worker.guards.loading import load_guards
-from worker.moderation.moderator import Moderator, ModeratorOptions
+from worker.moderation.moderator import Moderator
+from worker.moderation.options import ModeratorOptions
 from worker.policy.policy import Policy
 from worker.settings import Settings
 

@@ -2,15 +2,17 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from worker.contract.chat_event import ChatEvent, read_chat_event
 from worker.contract.errors import Unjudgeable
+from worker.contract.record import PlainRecord
 from worker.moderation.decision import Decision, GuardAnswer, decide
 from worker.moderation.explanation import explain
-from worker.moderation.moderator import Moderator
+from worker.moderation.panel import Panel
+from worker.moderation.request import Request, answered
 from worker.moderation.scope import Scope, scope_of
 from worker.policy.policy import Policy
 from worker.policy.store import PolicyStore
@@ -60,15 +62,16 @@ class Comparison:
 
     def __init__(
         self,
-        moderator: Moderator,
+        panel: Panel,
         old: PolicyStore,
         new: PolicyStore,
         *,
         default_policy: str | None = None,
         stand_in: bool = False,
     ) -> None:
-        """`default_policy`: for events that name none. `stand_in`: explanations say that a stand-in took part."""
-        self._moderator, self._old, self._new = moderator, old, new
+        """`panel`: one that calls each request's `then`. `default_policy`: for events that name none. `stand_in`:
+        explanations say that a stand-in took part."""
+        self._panel, self._old, self._new = panel, old, new
         self._default_policy, self._stand_in = default_policy, stand_in
         self.tally = Tally()
 
@@ -103,7 +106,7 @@ class Comparison:
     async def _sides(self, event: ChatEvent) -> tuple[Side, Side]:
         chosen = [_choose(policies, event) for policies in (self._old, self._new)]
         asked = [each for each in chosen if isinstance(each, tuple) and each[1].event is not None]
-        answers: dict[tuple[tuple[str, ...], int], list[GuardAnswer] | Unjudgeable] = {}
+        answers: dict[tuple[tuple[str, ...], int], Sequence[GuardAnswer] | Unjudgeable] = {}
         for policy, scope in asked:
             question = _question(policy, event, scope)
             if question not in answers and scope.event is not None:
@@ -119,13 +122,16 @@ class Comparison:
             sides.append(_dead(found) if isinstance(found, Unjudgeable) else self._side(found, policy, scope))
         return sides[0], sides[1]
 
-    async def _answers(self, event: ChatEvent, policy: Policy) -> list[GuardAnswer] | Unjudgeable:
+    async def _answers(self, event: ChatEvent, policy: Policy) -> Sequence[GuardAnswer] | Unjudgeable:
+        request = Request.about(event, policy, PlainRecord("compare", 0, 0), 0.0)
+        request.scope = Scope(event)
         try:
-            return await self._moderator.answers(event, policy)
+            await answered(request, self._panel.ask, self._panel.give_up)
         except Unjudgeable as cause:
             return cause
+        return request.answers
 
-    def _side(self, answers: list[GuardAnswer], policy: Policy, scope: Scope) -> Side:
+    def _side(self, answers: Sequence[GuardAnswer], policy: Policy, scope: Scope) -> Side:
         decision: Decision = decide(answers, policy, scope.reasons)
         words = explain(decision, policy, stand_in=self._stand_in)
         return Side(decision.label.value, decision.violated_categories, decision.prompt_attack, words)

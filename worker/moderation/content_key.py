@@ -1,6 +1,5 @@
 """Content keys: what is identical to the guards under a policy has the same key."""
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
 from typing import Final
@@ -8,30 +7,27 @@ from typing import Final
 from worker.contract.chat_event import ChatEvent, ImagePart, ImageUrlPart, Message, TextPart
 from worker.policy.policy import Policy
 
-_LARGE: Final = (
-    1 << 19
-)  # characters: to spell and hash more than that would hold up the event loop for a millisecond and more
+_LARGE: Final = 1 << 19  # characters: to spell and hash more than that takes a millisecond and more
 
 
 def content_stays(event: ChatEvent) -> bool:
     """Whether the event holds all that is judged: the picture behind an https URL may be another one the next time."""
-    return all(_is_held(image) for message in event.messages for image in message.images)
+    return all(isinstance(message.content, str) or all(map(_is_held, message.images)) for message in event.messages)
 
 
-async def content_key(event: ChatEvent, policy: Policy) -> bytes:
+def is_large(event: ChatEvent) -> bool:
+    """Whether its key takes so long that a thread should make it."""
+    return sum(map(_length, event.messages)) > _LARGE
+
+
+def content_key(event: ChatEvent, policy: Policy) -> bytes:
     """A digest (32 bytes) of the event's messages and all of the policy: of what the guards and the decision see.
 
     Nothing else of an event may change a judgement. Senders choose the content, so the digest is one for which nobody
     can make two contents with the same key.
     """
-    if sum(map(_length, event.messages)) > _LARGE:
-        return await asyncio.to_thread(_digest, policy, event.messages)
-    return _digest(policy, event.messages)
-
-
-def _digest(policy: Policy, messages: Sequence[Message]) -> bytes:
     digest = hashlib.sha256(policy.canonical)  # a JSON object: it is clear where it ends
-    digest.update(_spelled(messages))
+    digest.update(_spelled(event.messages))
     return digest.digest()
 
 

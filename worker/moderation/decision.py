@@ -28,7 +28,7 @@ class GuardAnswer:
 
     guard: str
     preparation: Preparation
-    findings: Sequence[Finding]
+    findings: Sequence[Finding] = ()  # one a check, once it is judged
 
 
 @dataclass(slots=True)

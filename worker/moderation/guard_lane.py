@@ -4,9 +4,7 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -16,72 +14,25 @@ from worker.guards.guard import Check, Fault, Finding, Guard
 from worker.guards.runner import DeviceLost, DeviceThread, Judged
 from worker.moderation.guard_breaker import GuardBreaker, State
 from worker.moderation.lane_metrics import LaneMetrics
+from worker.moderation.request import Request
 from worker.observability import tracing
 
 log = structlog.get_logger(__name__)
 
 _UNAVAILABLE = Finding(None, fault=Fault.GUARD_UNAVAILABLE)
 
-
-class Ticket(Protocol):
-    """How far an event has come. What has not started may be given back to Kafka; what has started is finished."""
-
-    started: bool
-
-
-@dataclass(slots=True)
-class PlainTicket:
-    """A ticket of an event that nobody takes back."""
-
-    started: bool = False
-
-
-class Answers:
-    """What all guards say of one event: each lane writes its findings, and the future is done with the last of them, or
-    with the first failure. Cancel the future to take back what has not left."""
-
-    __slots__ = ("_findings", "_left", "future", "span", "ticket")
-
-    def __init__(self, ticket: Ticket) -> None:
-        self.ticket = ticket
-        self.future: asyncio.Future[list[list[Finding]]] = asyncio.get_running_loop().create_future()
-        self._findings: list[list[Finding]] = []
-        self._left = 1  # until all are asked
-        self.span = None if tracing.tracer is None else tracing.current()
-
-    def expect(self, checks: int) -> list[Finding]:
-        """Room for the findings of one more guard."""
-        findings = [_UNAVAILABLE] * checks
-        self._findings.append(findings)
-        self._left += checks
-        return findings
-
-    def came(self, findings: int = 1) -> None:
-        """So many of the findings are in their places; or, once, all guards are asked."""
-        self._left -= findings
-        if not self._left and not self.future.done():
-            self.future.set_result(self._findings)
-
-    def failed(self, error: BaseException) -> None:
-        """The device failed: no need to wait for another guard, which may hang."""
-        if not self.future.done():
-            self.future.set_exception(error)
+Told = Callable[[Sequence[Request]], object]
 
 
 class _Work:
     """One queued check."""
 
-    __slots__ = ("answers", "arrived", "check", "findings", "position", "tokens")
+    __slots__ = ("arrived", "check", "findings", "position", "request", "tokens")
 
-    def __init__(self, check: Check, arrived: float, answers: Answers, findings: list[Finding], position: int) -> None:
-        self.check, self.arrived, self.answers = check, arrived, answers
-        self.findings, self.position = findings, position
+    def __init__(self, check: Check, arrived: float, request: Request, findings: list[Finding], position: int) -> None:
+        self.check, self.arrived, self.request = check, arrived, request
+        self.findings, self.position = findings, position  # where its finding goes
         self.tokens = check.tokens
-
-    def found(self, finding: Finding) -> None:
-        """It was judged."""
-        self.findings[self.position] = finding
-        self.answers.came()
 
 
 class _Flight:
@@ -98,7 +49,7 @@ class _Flight:
     def trace(self, guard: str, seconds: float, error: BaseException | None) -> None:
         """Its span."""
         counts = {"checks": len(self.works), "tokens": sum(work.tokens for work in self.works)}
-        tracing.batch_span(guard, [work.answers.span for work in self.works], seconds, counts, error)
+        tracing.batch_span(guard, [work.request.span for work in self.works], seconds, counts, error)
 
 
 class GuardLane:
@@ -113,22 +64,28 @@ class GuardLane:
         self,
         guard: Guard,
         device: DeviceThread,
+        answered: Told,
         *,
         batch_tokens: int,
         max_wait: float,
         timeout: float = math.inf,
         breaker_failures: int = 0,
+        on_started: Told = lambda _requests: None,
         on_guard_down: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`batch_tokens`: most padded tokens of a batch; fewer for a while after the device ran out of memory.
+        """`answered` is told of requests whose last finding, of all guards, has come, and of those that have failed.
+        `batch_tokens`: most padded tokens of a batch; fewer for a while after the device ran out of memory.
         `timeout`: seconds on the device after which a batch counts as hanging, and its events fail with DeviceLost.
+        `on_started` is told of requests that have `started`, some of them perhaps before.
         `breaker_failures`, `on_guard_down`: as GuardBreaker has them; 0 asks the guard whatever it does."""
         self.guard = guard
         self._device, self._timeout, self._clock = device, timeout, clock
+        self._answered, self._on_started = answered, on_started
         self._budget = TokenBudget(batch_tokens)
         self._batcher: Batcher[_Work] = Batcher(self._budget, max_wait)
         self._breaker = GuardBreaker(guard.name, breaker_failures, clock, on_guard_down)
+        self._trial: Request | None = None  # of a guard that was down
         self._queue = threading.Lock()  # around the batcher and its budget: boarding is on the device's thread
         self._loop = asyncio.get_running_loop()
         self._waiting: _Flight | None = None  # in the device's queue
@@ -139,28 +96,41 @@ class GuardLane:
         self._metrics = LaneMetrics(guard.name)
         self._metrics.present_budget.set(batch_tokens)
 
-    def submit(self, checks: Sequence[Check], answers: Answers) -> None:
-        """Has an event's checks judged; their findings go into `answers`, in their order.
+    def submit(self, requests: Iterable[Request], number: int = 0) -> list[Request]:
+        """Has the checks of each request's answer `number` judged; their findings go there, in their order. Returns the
+        requests with which this was the end: they are answered, or have failed.
 
-        Sets the ticket's `started` when the first check has left for the device. While the guard is down the findings
-        are there at once, each with the fault `guard_unavailable`, and the ticket stays as it is.
+        Sets `started` when the first check has left for the device. While the guard is down the findings are there at
+        once, each with the fault `guard_unavailable`, and `started` stays as it is.
         """
-        findings = answers.expect(len(checks))
-        if not checks:
-            return
-        if self._lost is not None:
-            answers.failed(self._lost)
-            return
-        if not self._breaker.admits():
-            answers.came(len(checks))
-            return
-        if self._breaker.state is State.HALF_OPEN:
-            answers.future.add_done_callback(self._tried)
-        now = self._clock()
+        now, ended = self._clock(), []
         with self._queue:
-            for position, check in enumerate(checks):
-                self._batcher.add(_Work(check, now, answers, findings, position))
+            for request in requests:
+                answer = request.answers[number]
+                checks = answer.preparation.checks
+                answer.findings = findings = [_UNAVAILABLE] * len(checks)
+                if not checks or request.over:
+                    continue
+                if self._lost is not None:
+                    request.fail(self._lost)
+                    ended.append(request)
+                elif self._breaker.admits():
+                    if self._breaker.state is State.HALF_OPEN:
+                        self._trial = request
+                    for position, check in enumerate(checks):
+                        self._batcher.add(_Work(check, now, request, findings, position))
+                else:
+                    request.left -= len(checks)
+                    if not request.left:
+                        ended.append(request)
         self._pump_soon()
+        return ended
+
+    def gave_up(self, request: Request) -> None:
+        """A request is over before its findings have come."""
+        if request is self._trial:
+            self._trial = None
+            self._breaker.gave_up()
 
     def _pump_soon(self) -> None:
         if not self._pumping:  # once for all that come in this round of the loop
@@ -191,7 +161,7 @@ class GuardLane:
         try:
             submitted = self._device.submit(self.guard, lambda: self._board(flight))
         except RuntimeError as error:  # the device's thread was closed
-            self._give_up(error)
+            self._fail(self._take_all(), error)
             return
         self._waiting = flight
         running = asyncio.wrap_future(submitted, loop=self._loop)
@@ -201,7 +171,7 @@ class GuardLane:
         """The checks of the next batch. On the device's thread."""
         with self._queue:
             while not flight.works and len(self._batcher):
-                flight.works = [work for work in self._batcher.take() if not work.answers.future.done()]
+                flight.works = [work for work in self._batcher.take() if not work.request.over]
             flight.budget = self._budget.tokens
         if flight.works:
             flight.waited = self._clock() - min(work.arrived for work in flight.works)
@@ -213,8 +183,10 @@ class GuardLane:
         self._on_device += 1
         if flight.works and self._timeout < math.inf:
             flight.watch = self._loop.call_later(self._timeout, self._hangs, flight)
-        for work in flight.works:
-            work.answers.ticket.started = True
+        started = [work.request for work in flight.works]
+        for request in started:
+            request.started = True
+        self._on_started(started)
         self._pump()
 
     def _hangs(self, flight: _Flight) -> None:
@@ -222,14 +194,12 @@ class GuardLane:
         it, and whoever comes later: those who waited may have been given back meanwhile."""
         log.error("batch_hangs", guard=self.guard.name, checks=len(flight.works), seconds=self._timeout)
         self._lost = DeviceLost(f"{self.guard.name}: a batch has not come back for {self._timeout:g} s")
-        for work in flight.works:
-            work.answers.failed(self._lost)
-        self._give_up(self._lost)
+        self._fail([*flight.works, *self._take_all()], self._lost)
 
     def _landed(self, flight: _Flight, future: "asyncio.Future[Judged]") -> None:
         if future.cancelled():  # it never boarded
             self._waiting = None
-            self._give_up(RuntimeError("the device thread was closed with work left"))
+            self._fail(self._take_all(), RuntimeError("the device thread was closed with work left"))
             return
         self._on_device -= 1
         if flight.watch is not None:
@@ -237,27 +207,42 @@ class GuardLane:
         error = future.exception()
         if tracing.tracer is not None:
             flight.trace(self.guard.name, 0.0 if error is not None else future.result().seconds, error)
-        if error is not None:
-            for work in flight.works:
-                work.answers.failed(error)
-        elif flight.works:
+        works, findings = flight.works, []
+        if error is None and works:
             judged = future.result()
-            for work, finding in zip(flight.works, judged.findings, strict=True):
-                work.found(finding)
-            lengths = [work.tokens for work in flight.works]
-            self._metrics.batch(lengths, flight.budget, flight.waited, judged.seconds)
+            self._metrics.batch([work.tokens for work in works], flight.budget, flight.waited, judged.seconds)
             self._learn(judged)
-            if self._breaker.saw(judged.findings):
-                self._answer_without_the_guard()
-        self._pump()
+            findings = judged.findings
+            if self._breaker.saw(findings):
+                unasked = self._take_all()
+                works, findings = [*works, *unasked], [*findings, *[_UNAVAILABLE] * len(unasked)]
+        self._pump()  # before anybody is told: what follows from findings takes its time
+        if error is None:
+            self._found(works, findings)
+        else:
+            self._fail(works, error)
 
-    def _give_up(self, error: Exception) -> None:
-        for work in self._take_all():
-            work.answers.failed(error)
+    def _found(self, works: Sequence[_Work], findings: Sequence[Finding]) -> None:
+        """These were judged, or are answered without the guard."""
+        answered = []
+        for work, finding in zip(works, findings, strict=True):
+            work.findings[work.position] = finding
+            request = work.request
+            request.left -= 1
+            if not request.left and not request.over:
+                answered.append(request)
+        if answered:
+            self._answered(answered)
 
-    def _answer_without_the_guard(self) -> None:
-        for work in self._take_all():
-            work.found(_UNAVAILABLE)
+    def _fail(self, works: Iterable[_Work], error: BaseException) -> None:
+        """The device failed: no need to wait for another guard, which may hang."""
+        failed = []
+        for work in works:
+            if not work.request.over:
+                work.request.fail(error)
+                failed.append(work.request)
+        if failed:
+            self._answered(failed)
 
     def _take_all(self) -> list[_Work]:
         """Empties the queue."""
@@ -266,10 +251,6 @@ class GuardLane:
             while works := self._batcher.take():
                 taken += works
         return taken
-
-    def _tried(self, trial: "asyncio.Future[list[list[Finding]]]") -> None:
-        if trial.cancelled():
-            self._breaker.gave_up()
 
     def _learn(self, judged: Judged) -> None:
         """How much memory the device has."""

@@ -10,7 +10,9 @@ import orjson
 
 from worker.contract.chat_event import read_chat_event
 from worker.contract.errors import Unjudgeable
-from worker.moderation.moderator import Moderator, Origin
+from worker.contract.record import PlainRecord
+from worker.moderation.moderator import Moderator
+from worker.moderation.request import Request
 from worker.policy.store import PolicyStore
 
 _AT_ONCE = 256  # lines on their way: enough for full batches
@@ -51,8 +53,8 @@ class LineJudge:
             if event.policy is None and self._default_policy is not None:
                 event = event.model_copy(update={"policy": self._default_policy})
             policy = self._policies.for_event(event)
-            origin = Origin.at(self._source, 0, number, 0)
-            verdict = await self._moderator.judge(event, policy, origin, time.monotonic())
+            record = PlainRecord(self._source, 0, number)
+            verdict = await self._moderator.judge(Request.about(event, policy, record, time.monotonic()))
         except Unjudgeable as cause:
             self.malformed += 1
             error = {"type": cause.error_type, "stage": cause.stage.value, "message": cause.message}

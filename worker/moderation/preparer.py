@@ -1,39 +1,26 @@
-"""CPU threads that turn events into checks: render, tokenise, decode images."""
+"""Preparer: the CPU part of the guards' work, on threads, so that it overlaps the device's."""
 
 import asyncio
 import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 import structlog
 
-from worker.contract.chat_event import ChatEvent
 from worker.contract.errors import Stage, Unjudgeable
-from worker.guards.guard import Guard, Preparation
+from worker.guards.guard import Guard
+from worker.moderation.decision import GuardAnswer
+from worker.moderation.request import Request
 from worker.observability import metrics
-from worker.policy.policy import Policy
 
 log = structlog.get_logger(__name__)
 
 _HAND_BACK_EVERY = 0.002  # seconds: results travel to the event loop together, one wake-up for many
 _QUEUE_SECONDS = metrics.STAGE.labels("queue")
 _SECONDS = metrics.STAGE.labels("prepare")
-
-Preparations = list[Preparation]
-
-
-@dataclass(slots=True)
-class _Job:
-    event: ChatEvent
-    policy: Policy
-    future: "asyncio.Future[Preparations]"
-    came: float = field(default_factory=time.perf_counter)
-    began: float = 0.0
-    seconds: float = 0.0
 
 
 class Preparer:
@@ -42,49 +29,48 @@ class Preparer:
     It runs ahead of the guards only so far: prepared images are a hundred times as large as their files.
     """
 
-    def __init__(self, guards: Sequence[Guard], threads: int, most_ahead: int) -> None:
-        """`most_ahead`: tokens prepared and not given back with `done_with` at which no further event is prepared."""
+    def __init__(
+        self, guards: Sequence[Guard], threads: int, most_ahead: int, then: Callable[[Sequence[Request]], object]
+    ) -> None:
+        """`most_ahead`: tokens prepared and not given back with `done_with` at which no further event is prepared.
+        `then` is called with requests that are prepared: they have `answers` without findings yet, or an error."""
         self._guards = tuple(guards)
-        self._threads = threads
-        self._most_ahead = most_ahead
+        self._threads, self._most_ahead, self._then = threads, most_ahead, then
         self._ahead = 0
         self._counting = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
-        self._jobs: deque[_Job] = deque()
-        self._done: deque[tuple[_Job, Preparations | BaseException]] = deque()
+        self._jobs: deque[Request] = deque()
+        self._done: deque[tuple[Request, float, float]] = deque()  # and the seconds it waited, and took
         self._told = False  # the event loop knows that something is done
-        self._waking = False
         self._active = 0  # threads at work; changed on the event loop only
         self._loop = asyncio.get_running_loop()
 
-    async def prepare(self, event: ChatEvent, policy: Policy) -> Preparations:
-        """One preparation a guard, in the guards' order; say `done_with` them. Raises Unjudgeable."""
-        future: asyncio.Future[Preparations] = self._loop.create_future()
-        self._jobs.append(_Job(event, policy, future))
-        if not self._waking:  # once for all that come in this round of the loop: a thread costs more than a job
-            self._waking = True
-            self._loop.call_soon(self._wake)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and future.exception() is None:
-                self.done_with(future.result())  # it came, and nobody will take it any more
-            raise
-
-    def done_with(self, preparations: Preparations) -> None:
-        """These are judged, or given up: there is room to prepare more."""
-        self._count(-_tokens(preparations))
+    def prepare(self, requests: Iterable[Request]) -> None:
+        """Has events prepared for every guard; say `done_with` them. One that is over by its turn is left out."""
+        now = time.perf_counter()
+        for request in requests:
+            request.since = now
+            self._jobs.append(request)
         self._wake()
 
-    def close(self) -> None:
-        """Starts nothing more, cancels what has not started, and waits for the job that each thread is at."""
-        while self._jobs:
-            self._jobs.popleft().future.cancel()
+    def done_with(self, requests: Iterable[Request]) -> None:
+        """These are judged, or given up: there is room to prepare more. May be said twice."""
+        with self._counting:
+            for request in requests:
+                self._ahead -= request.tokens_ahead
+                request.tokens_ahead = 0
+        self._wake()
+
+    def close(self) -> list[Request]:
+        """Starts nothing more, and waits for the event that each thread is at. Those that have not started, and never
+        will."""
+        unstarted = list(self._jobs)
+        self._jobs.clear()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        return unstarted
 
     def _wake(self) -> None:
-        self._waking = False
-        if self._ahead < self._most_ahead:
+        if self._jobs and self._ahead < self._most_ahead:
             for _ in range(min(self._threads - self._active, len(self._jobs))):
                 self._active += 1
                 self._pool.submit(self._work)
@@ -93,33 +79,39 @@ class Preparer:
         """Until no job is left, or enough is prepared. Runs on a thread."""
         while self._ahead < self._most_ahead:
             try:
-                job = self._jobs.popleft()
+                request = self._jobs.popleft()
             except IndexError:
                 break
             if self._done and not self._told:  # the next job may take long: what is done does not wait for it
                 self._told = True
                 self._loop.call_soon_threadsafe(self._loop.call_later, _HAND_BACK_EVERY, self._hand_back)
-            if not job.future.cancelled():
-                self._done.append((job, self._prepare(job)))
+            if not request.over:
+                began = time.perf_counter()
+                self._prepare(request)
+                self._done.append((request, began - request.since, time.perf_counter() - began))
         self._loop.call_soon_threadsafe(self._finished)
 
-    def _prepare(self, job: _Job) -> Preparations | BaseException:
-        job.began = time.perf_counter()
+    def _prepare(self, request: Request) -> None:
+        event, policy = request.scope.event, request.policy
+        assert event is not None  # else there is nothing to ask the guards
         try:
-            preparations = [guard.prepare(job.event, job.policy) for guard in self._guards]
-            self._count(_tokens(preparations))
-            return preparations
+            request.answers = [GuardAnswer(guard.name, guard.prepare(event, policy)) for guard in self._guards]
+            self._count(request)
         except Unjudgeable as cause:
-            return cause
+            request.error = cause
         except BaseException as error:  # content that a library cannot take; a panic in Rust is no Exception
             # Never the exception's words: they may quote content.
             where = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
-            log.error("prepare_failed", event_id=job.event.event_id, exception=type(error).__name__, where=where[-5:])
-            return Unjudgeable(
+            log.error("prepare_failed", event_id=event.event_id, exception=type(error).__name__, where=where[-5:])
+            request.error = Unjudgeable(
                 "prepare_failed", f"the event could not be prepared ({type(error).__name__})", Stage.PREPARE
             )
-        finally:
-            job.seconds = time.perf_counter() - job.began
+
+    def _count(self, request: Request) -> None:
+        tokens = sum([check.tokens for answer in request.answers for check in answer.preparation.checks])
+        with self._counting:
+            self._ahead += tokens
+            request.tokens_ahead = tokens
 
     def _finished(self) -> None:
         self._active -= 1
@@ -128,22 +120,11 @@ class Preparer:
 
     def _hand_back(self) -> None:
         self._told = False
+        prepared: list[Request] = []
         while self._done:
-            job, result = self._done.popleft()
-            _QUEUE_SECONDS.observe(job.began - job.came)
-            _SECONDS.observe(job.seconds)
-            if isinstance(result, BaseException):
-                if not job.future.done():
-                    job.future.set_exception(result)
-            elif job.future.done():
-                self.done_with(result)
-            else:
-                job.future.set_result(result)
-
-    def _count(self, tokens: int) -> None:
-        with self._counting:
-            self._ahead += tokens
-
-
-def _tokens(preparations: Preparations) -> int:
-    return sum(check.tokens for preparation in preparations for check in preparation.checks)
+            request, waited, took = self._done.popleft()
+            _QUEUE_SECONDS.observe(waited)
+            _SECONDS.observe(took)
+            prepared.append(request)
+        if prepared:
+            self._then(prepared)

@@ -18,13 +18,13 @@ class Quiet:
         """Whether an event is with the guards."""
         return self._asking > 0
 
-    def enter(self) -> None:
-        """An event begins."""
-        self._asking += 1
+    def enter(self, events: int) -> None:
+        """So many events begin."""
+        self._asking += events
 
-    def leave(self) -> None:
-        """It has its answers, or will have none."""
-        self._asking -= 1
+    def leave(self, events: int) -> None:
+        """So many have their answers, or will have none."""
+        self._asking -= events
         if not self._asking and self._waiting:
             waiting, self._waiting = self._waiting, []
             for each in waiting:

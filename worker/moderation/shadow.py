@@ -9,15 +9,14 @@ from typing import Final
 
 import structlog
 
-from worker.contract.chat_event import ChatEvent
 from worker.contract.record import Record
 from worker.contract.verdict import Label, Verdict
 from worker.guards.guard import Fault, Guard, Preparation
 from worker.guards.runner import DeviceLost
 from worker.moderation.content_key import content_stays
 from worker.moderation.decision import GuardAnswer
-from worker.moderation.guard_lane import Ticket
-from worker.moderation.moderator import Moderator, Origin
+from worker.moderation.moderator import Moderator
+from worker.moderation.request import Request
 from worker.moderation.shadow_case import ShadowCase
 from worker.observability import metrics
 from worker.policy.policy import Policy
@@ -37,7 +36,7 @@ Publish = Callable[[Verdict, Record, Label], Awaitable[None]]
 
 
 class Shadow:
-    """A moderator, and the shadow of a share of what it judges. Belongs to the event loop that constructs it.
+    """The shadow of a share of what a moderator judges. Belongs to the event loop that constructs it.
 
     Where the shadow's policy asks the guards what the event's own policy did, it decides on the same answers. Else it
     asks them itself, in their spare time. What it cannot do, or not now, it drops and counts.
@@ -66,25 +65,21 @@ class Shadow:
         self._bytes = 0
         self._dropped = {reason: metrics.SHADOW_DROPPED.labels(reason) for reason in DROPPED}
         self._failed = {stage: metrics.SHADOW_ERRORS.labels(stage) for stage in STAGES}
+        moderator.follow(self.saw)
         self._tasks = [asyncio.create_task(each) for each in (self._look_at_arrivals(), self._ask_for_those_waiting())]
 
     def takes(self, verdict_id: str) -> bool:
         """Whether an event is in the share: its id is a hash already."""
         return int(verdict_id[:8], 16) < self._below
 
-    async def judge(
-        self, event: ChatEvent, policy: Policy, origin: Origin, arrived: float, ticket: Ticket | None = None
-    ) -> Verdict:
-        """The main verdict, as of `Moderator.judge`."""
-        if not self.takes(origin.verdict_id):
-            return await self._moderator.judge(event, policy, origin, arrived, ticket)
-        heard: list[GuardAnswer] = []
-        verdict = await self._moderator.judge(event, policy, origin, arrived, ticket, heard.extend)
-        try:
-            self._take(event, policy, origin, arrived, verdict, heard)
-        except Exception as error:
-            self._tell("decide", error)
-        return verdict
+    def saw(self, requests: Sequence[Request]) -> None:
+        """The main path has answered these. Raises nothing."""
+        for request in requests:
+            if request.verdict is not None and self.takes(request.verdict.verdict_id):
+                try:
+                    self._take(request, request.verdict.label)
+                except Exception as error:
+                    self._tell("decide", error)
 
     def drop(self) -> None:
         """Gives up all that the shadow has not done, at once, and takes nothing more."""
@@ -93,26 +88,17 @@ class Shadow:
             task.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _take(
-        self,
-        event: ChatEvent,
-        main: Policy,
-        origin: Origin,
-        arrived: float,
-        verdict: Verdict,
-        heard: Sequence[GuardAnswer],
-    ) -> None:
+    def _take(self, request: Request, label: Label) -> None:
         policy = self._policy()
-        if self._paused or policy is None or origin.record is None:
+        if self._paused or policy is None:
             self._dropped["paused" if self._paused else "no_policy"].inc()
             return
-        size = len(origin.record.value or b"")
+        size = len(request.record.value or b"")
         if self._arrived.full() or self._bytes + size > _MOST_BYTES:
             self._dropped["behind"].inc()
             return
-        case = ShadowCase(event, main, policy, origin, origin.record, arrived, verdict.label, heard, size)
+        self._arrived.put_nowait(ShadowCase(request, label, policy))
         self._bytes += size
-        self._arrived.put_nowait(case)
 
     async def _look_at_arrivals(self) -> None:
         while True:
@@ -139,7 +125,7 @@ class Shadow:
     async def _look_at(self, case: ShadowCase) -> bool:
         if not case.missing([guard.name for guard in self._spare_time.guards]):
             await self._decide(case)
-        elif not content_stays(case.event):  # it may be another picture by now, and its host was asked once
+        elif not content_stays(case.request.event):  # it may be another picture by now, and its host was asked once
             self._dropped["image_url"].inc()
         elif self._waiting.full():
             self._dropped["busy"].inc()
@@ -174,8 +160,8 @@ class Shadow:
 
     async def _decide(self, case: ShadowCase) -> None:
         case.stage = "decide"
-        answers = list(case.answers.values())
-        verdict = self._moderator.decided(case.event, case.policy, case.origin, case.arrived, answers, case.scope)
+        case.request.answers = list(case.answers.values())
+        verdict = self._moderator.decided(case.request)
         verdict.event = None  # nobody reviews it
         case.stage = "publish"
         await self._publish(verdict, case.record, case.label)
@@ -194,7 +180,7 @@ def _prepare(guards: Sequence[Guard], case: ShadowCase) -> list[Preparation]:
     """Runs on a thread."""
     assert case.scope.event is not None  # else no guard is missing
     try:
-        return [guard.prepare(case.scope.event, case.policy) for guard in guards]
+        return [guard.prepare(case.scope.event, case.request.policy) for guard in guards]
     except Exception:
         raise
     except BaseException as error:  # a panic in Rust is no Exception

@@ -1,82 +1,80 @@
 """Single flight: identical content is judged once, also while its first event is still being judged."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from enum import Enum, auto
+from collections.abc import Sequence
 
-from worker.moderation.verdict_cache import Judgement, VerdictCache
+from worker.moderation.request import Request
+from worker.moderation.verdict_cache import VerdictCache
 from worker.observability import metrics
 
 _HIT = metrics.VERDICT_CACHE_LOOKUPS.labels("hit")
 _JOINED = metrics.VERDICT_CACHE_LOOKUPS.labels("joined")
 _MISS = metrics.VERDICT_CACHE_LOOKUPS.labels("miss")
 
-Judge = Callable[[], Awaitable[Judgement]]
-
-
-class _NoAnswer(Enum):
-    """Why a leader left its followers without a judgement."""
-
-    NOT_REUSABLE = auto()  # review, or it failed: each of them is judged on its own
-    CANCELLED = auto()  # given back to Kafka: one of them leads the others now
-
 
 class SingleFlight:
-    """Who leads and who follows among events of identical content. Belongs to the event loop that constructs it.
+    """Who leads and who follows among requests of identical content, which have the same `key`.
 
-    The first event of a content leads: it is judged. Those that come meanwhile follow: they hold nothing and wait for
-    its judgement. A leader waits for no other event, so nobody waits for ever; a follower may be cancelled any time.
+    The first one of a content leads: it is judged. Those that come meanwhile follow: they hold nothing and wait for its
+    judgement. A leader waits for nobody, so nobody waits for ever; whoever waits may be given up any time.
     """
 
     def __init__(self, cache: VerdictCache) -> None:
         self._cache = cache
-        self._leaders: dict[bytes, asyncio.Future[Judgement | _NoAnswer] | None] = {}  # None: nobody follows yet
-        self._loop = asyncio.get_running_loop()
+        self._followers: dict[bytes, list[Request]] = {}  # of each content that is being judged
 
-    async def judge(self, key: bytes, judge: Judge) -> tuple[Judgement, bool]:
-        """The judgement on the content with this key, and whether it is another event's.
+    def __len__(self) -> int:
+        return len(self._followers)
 
-        `judge` judges the event itself; it is called once at most, and what it raises is passed on.
-        """
-        while True:
-            if (kept := self._cache.get(key)) is not None:
-                _HIT.inc()
-                return kept, True
-            if key not in self._leaders:
-                _MISS.inc()
-                return await self._lead(key, judge), False
-            answer = await asyncio.shield(self._followed(key))  # who is cancelled here must not cancel the others
-            if isinstance(answer, Judgement):
-                _JOINED.inc()
-                return answer, True
-            if answer is _NoAnswer.NOT_REUSABLE:
-                _MISS.inc()
-                return await self._judged(key, judge), False
+    def answers(self, request: Request) -> bool:
+        """Whether an earlier judgement is the request's answer; it has it then."""
+        request.judgement = self._cache.get(request.key)
+        request.cached = request.judgement is not None
+        if request.cached:
+            _HIT.inc()
+        return request.cached
 
-    async def _lead(self, key: bytes, judge: Judge) -> Judgement:
-        self._leaders[key] = None
-        answer: Judgement | _NoAnswer = _NoAnswer.NOT_REUSABLE
-        try:
-            judgement = await self._judged(key, judge)
-            if judgement.reusable:
-                answer = judgement
-            return judgement
-        except asyncio.CancelledError:
-            answer = _NoAnswer.CANCELLED
-            raise
-        finally:
-            followed = self._leaders.pop(key)
-            if followed is not None:
-                followed.set_result(answer)
+    def leads(self, request: Request) -> bool:
+        """Whether the request is to be judged; if not it follows another one, and `came` or `gave_up` hands it out."""
+        followers = self._followers.get(request.key)
+        if followers is not None:
+            followers.append(request)
+            return False
+        self._followers[request.key] = []
+        request.leads = True
+        _MISS.inc()
+        return True
 
-    def _followed(self, key: bytes) -> "asyncio.Future[Judgement | _NoAnswer]":
-        """The answer of a leader to its followers."""
-        followed = self._leaders[key]
-        if followed is None:
-            followed = self._leaders[key] = self._loop.create_future()
-        return followed
+    def came(self, request: Request) -> tuple[Sequence[Request], Sequence[Request]]:
+        """A request was judged, or has failed. Those that followed it: the ones that have its judgement now, and, where
+        it has none to share, those to be judged each on its own."""
+        judgement = request.judgement
+        if judgement is not None:
+            self._cache.put(request.key, judgement)
+        if not request.leads:
+            return (), ()
+        request.leads = False
+        followers = self._followers.pop(request.key)
+        if not followers:
+            return (), ()
+        waiting = [each for each in followers if not each.over]
+        if judgement is None or not judgement.reusable:
+            _MISS.inc(len(waiting))
+            return (), waiting
+        for each in waiting:
+            each.judgement, each.cached = judgement, True
+        _JOINED.inc(len(waiting))
+        return waiting, ()
 
-    async def _judged(self, key: bytes, judge: Judge) -> Judgement:
-        judgement = await judge()
-        self._cache.put(key, judgement)
-        return judgement
+    def gave_up(self, request: Request) -> Request | None:
+        """A request that was to be judged is over before that. Who leads in its place, where somebody follows it."""
+        if not request.leads:
+            return None
+        request.leads = False
+        waiting = [each for each in self._followers.pop(request.key) if not each.over]
+        if not waiting:
+            return None
+        following, *others = waiting
+        self._followers[request.key] = others
+        following.leads = True
+        _MISS.inc()
+        return following

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import Getter
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, Status, StatusCode
+from opentelemetry.trace import Link, NonRecordingSpan, Span, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from worker import __version__
@@ -68,31 +68,23 @@ def stop() -> None:
         last.join(_STOP_SECONDS)
 
 
-def current() -> SpanContext | None:
-    """What a span of this moment is known by; None where tracing is off or there is no span."""
-    if tracer is None:
-        return None
-    context = trace.get_current_span().get_span_context()
-    return context if context.is_valid else None
-
-
 def context_of(headers: Headers) -> Context:
     """The W3C context that a record's headers carry; an empty one where there is none, or a broken one."""
     return _PROPAGATOR.extract(headers, context=Context(), getter=_HEADERS)
 
 
-def carried_on(headers: Headers) -> Headers:
-    """The headers that what follows is to carry on the trace with: those of the present span, else as they came."""
-    if current() is None:
+def carried_on(headers: Headers, span: Span) -> Headers:
+    """The headers that what follows is to carry on a span's trace with; as they came where it is in none."""
+    if not span.get_span_context().is_valid:
         return headers
     carrier: dict[str, str] = {}
-    _PROPAGATOR.inject(carrier)
+    _PROPAGATOR.inject(carrier, trace.set_span_in_context(span, Context()))
     return [(name, value.encode()) for name, value in carrier.items()]
 
 
 def batch_span(
     guard: str,
-    events: Iterable[SpanContext | None],
+    events: Iterable[Span | None],
     seconds: float,
     counts: Mapping[str, int],
     error: BaseException | None = None,
@@ -101,7 +93,8 @@ def batch_span(
 
     It is sampled where one of its events is: it belongs to the trace of the first of them.
     """
-    sampled = {each.span_id: each for each in events if each is not None and each.trace_flags.sampled}
+    contexts = [each.get_span_context() for each in events if each is not None]
+    sampled = {each.span_id: each for each in contexts if each.is_valid and each.trace_flags.sampled}
     if tracer is None or not sampled:
         return
     end = time.time_ns()

@@ -20,8 +20,8 @@ from worker.observability.logs import configure_logs
 from worker.settings import Settings, SettingsError, load_settings
 from worker.stream.early_stop import until_the_loop_listens
 from worker.stream.live_policies import LivePolicies
-from worker.stream.pipeline import Pipeline
 from worker.stream.reviews import Reviews
+from worker.stream.service import ModerationService
 from worker.stream.start import LoadGuards
 from worker.stream.status.document import Status
 from worker.stream.status.history import History
@@ -33,12 +33,12 @@ log = structlog.get_logger(__name__)
 
 
 def create_app(settings: Settings, load: LoadGuards = load_guards) -> faust.App:
-    """The app: the pipeline as its service; /healthz, /readyz, /metrics and the status page as its pages.
-    `app.pipeline` is the pipeline."""
+    """The app: the moderation as its service; /healthz, /readyz, /metrics and the status page as its pages.
+    `app.moderation` is that service."""
     tracing.start(settings)
-    pipeline, history = Pipeline(settings, load), History(read)
+    moderation, history = ModerationService(settings, load), History(read)
     sampler = [Sampler(history)] if settings.status_page else []
-    beside = [Reviews(settings, lambda: _policies_of(pipeline))] if settings.reviews_topic else []
+    beside = [Reviews(settings, lambda: _policies_of(moderation))] if settings.reviews_topic else []
 
     class Boot(faust.App.BootStrategy):  # type: ignore[misc]
         # Faust's own consumer and producer stay off: the chat events go through aiokafka directly
@@ -46,8 +46,8 @@ def create_app(settings: Settings, load: LoadGuards = load_guards) -> faust.App:
         enable_kafka = False
 
         def server(self) -> Iterable[Any]:
-            # In front of the pipeline's stop, which has the whole drain; behind its start, which may take minutes.
-            return [*super().server(), *sampler, pipeline, *beside]  # started last, stopped first
+            # In front of the moderation's stop, which has the whole drain; behind its start, which may take minutes.
+            return [*super().server(), *sampler, moderation, *beside]  # started last, stopped first
 
     class Host(faust.App):  # type: ignore[misc]
         BootStrategy = Boot
@@ -69,34 +69,34 @@ def create_app(settings: Settings, load: LoadGuards = load_guards) -> faust.App:
         reply_create_topic=False,
         worker_redirect_stdouts=False,
     )
-    app.pipeline = pipeline
-    _add_pages(app, pipeline)
+    app.moderation = moderation
+    _add_pages(app, moderation)
     if settings.status_page:
-        status = Status(settings, pipeline.health, pipeline.recent, history, lambda: _live_policies_of(pipeline))
+        status = Status(settings, moderation.health, moderation.recent, history, lambda: _live_policies_of(moderation))
         add_status_pages(app, status)
     log.info("health and metrics are served", host=settings.web_host, port=port)
     return app
 
 
-def _live_policies_of(pipeline: Pipeline) -> LivePolicies | None:
-    return None if pipeline.parts is None else pipeline.parts.policies
+def _live_policies_of(moderation: ModerationService) -> LivePolicies | None:
+    return None if moderation.parts is None else moderation.parts.policies
 
 
-def _policies_of(pipeline: Pipeline) -> Collection[str]:
+def _policies_of(moderation: ModerationService) -> Collection[str]:
     """The policies that metrics may tell apart."""
-    return () if pipeline.parts is None else pipeline.parts.policies.names
+    return () if moderation.parts is None else moderation.parts.policies.names
 
 
-def _add_pages(app: faust.App, pipeline: Pipeline) -> None:
+def _add_pages(app: faust.App, moderation: ModerationService) -> None:
     @app.page("/healthz")  # type: ignore[untyped-decorator]
     async def healthz(_self: Any, _request: Any) -> web.Response:
         """Liveness: progress, not mere life."""
-        return _answer(pipeline.health.live())
+        return _answer(moderation.health.live())
 
     @app.page("/readyz")  # type: ignore[untyped-decorator]
     async def readyz(_self: Any, _request: Any) -> web.Response:
         """Readiness: models loaded, partitions assigned, not draining."""
-        return _answer(pipeline.health.ready())
+        return _answer(moderation.health.ready())
 
     @app.page("/metrics")  # type: ignore[untyped-decorator]
     async def metrics(_self: Any, _request: Any) -> web.Response:

@@ -6,7 +6,7 @@ from worker.observability import metrics
 from worker.settings import ENV_PREFIX, Settings
 from worker.stream.dead_letter_limits import DeadLetterLimits
 from worker.stream.orderly_stop import OrderlyStop
-from worker.stream.publisher import Outcome
+from worker.stream.work import Outcome
 
 
 class DeadLetterStop:

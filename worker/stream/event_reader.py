@@ -1,9 +1,12 @@
 """Reading chat events without holding up the event loop: the group's heartbeats and the probes go on meanwhile."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from worker.contract.chat_event import ChatEvent, read_chat_event
+from worker.contract.chat_event import read_chat_event
+from worker.stream.raw_records import RawRecord
+from worker.stream.work import Work
 
 # Bytes from which a thread reads it. A value of tens of thousands of tiny messages takes 0.16 s for each megabyte, and
 # all records of a fetch begin in one step of the loop.
@@ -11,14 +14,41 @@ _LARGE: Final = 16 * 1024
 
 
 class EventReader:
-    """Reads small values at once, and large ones on a thread, one after the other."""
+    """Reads small values at once, and large ones on a thread, one after the other. Belongs to one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, then: Callable[[Sequence[Work]], object]) -> None:
+        """`then` is told of works that have their event or an error: Unjudgeable where there can be none."""
+        self._then = then
         self._one_at_a_time = asyncio.Lock()  # more threads would take Python's lock from the loop in turns
+        self._reading: set[asyncio.Task[None]] = set()
 
-    async def read(self, value: bytes | None) -> ChatEvent:
-        """The chat event in a record's value. Raises Unjudgeable, as `read_chat_event` does."""
-        if value is None or len(value) < _LARGE:
-            return read_chat_event(value)
+    def read(self, works: Sequence[Work]) -> None:
+        """Reads the works' records."""
+        small = []
+        for work in works:
+            value = work.record.value
+            if value is None or len(value) < _LARGE:
+                _read(work)
+                small.append(work)
+            else:
+                self._reading.add(task := asyncio.create_task(self._read_large(work)))
+                task.add_done_callback(self._reading.discard)
+        if small:
+            self._then(small)
+
+    async def _read_large(self, work: Work) -> None:
         async with self._one_at_a_time:
-            return await asyncio.to_thread(read_chat_event, value)
+            if work.over:
+                return  # given back meanwhile
+            await asyncio.to_thread(_read, work)
+        if not work.over:
+            self._then((work,))
+
+
+def _read(work: Work) -> None:
+    try:
+        if isinstance(work.record, RawRecord):
+            work.record.check()
+        work.event = read_chat_event(work.record.value)
+    except BaseException as cause:  # a panic in a library written in Rust is no Exception
+        work.error = cause

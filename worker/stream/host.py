@@ -12,7 +12,7 @@ from worker.observability import tracing
 from worker.policy.errors import PolicyError
 from worker.settings import SettingsError
 from worker.stream import last_resort
-from worker.stream.pipeline import Pipeline
+from worker.stream.service import ModerationService
 from worker.stream.start import KafkaNotReady
 from worker.stream.static_member import PlaceTaken
 
@@ -31,24 +31,26 @@ def host(app: faust.App) -> ExitCode:
     worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True)
     worker.spinner = None
     logging.getLogger("faust.worker").addFilter(_on_one_line)
-    logging.getLogger(Pipeline.__module__).addFilter(_not_twice)  # mode logs what crashes a service, under its name
+    logging.getLogger(ModerationService.__module__).addFilter(
+        _not_twice
+    )  # mode logs what crashes a service, under its name
     ended_well = False
     try:
         worker.execute_from_commandline()
     except SystemExit as end:
         ended_well = not end.code
     finally:
-        if not app.pipeline.loading:  # else the thread that loads would keep the process
+        if not app.moderation.loading:  # else the thread that loads would keep the process
             last_resort.not_needed()
         tracing.stop()
-    failure = app.pipeline.failure
+    failure = app.moderation.failure
     if isinstance(failure, _WHILE_RUNNING):
         log.critical(f"cannot go on: {_in_words(failure)}")
     if isinstance(failure, (*_AT_START, *_WHILE_RUNNING)):
         return ExitCode.CONFIG
     if not ended_well or failure is not None:
         return ExitCode.CRASH
-    code: ExitCode = app.pipeline.orderly_stop.code
+    code: ExitCode = app.moderation.orderly_stop.code
     return code
 
 

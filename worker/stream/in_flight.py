@@ -1,14 +1,13 @@
 """What is fetched and not finished, bounded by count and by bytes."""
 
 import asyncio
+from collections.abc import Sequence
 
-from worker.contract.record import Record
 from worker.observability import metrics
 
 # Records asked for at a time: after many small ones the next may all be large, and a compressed fetch may unfold
 # into any number of them. Then so many are in flight beyond the limit, and no more.
 _MOST_AT_ONCE = 128
-_OVERHEAD = 1500  # bytes of Python objects for each event, beside its record
 
 
 class InFlight:
@@ -22,12 +21,6 @@ class InFlight:
         self._room.set()
         metrics.IN_FLIGHT_EVENTS.follow(lambda: self.events)
         metrics.IN_FLIGHT_BYTES.follow(lambda: self.bytes)
-
-    @staticmethod
-    def size_of(record: Record) -> int:
-        """Bytes that a record is counted as."""
-        headers = sum(len(name) + len(value or b"") for name, value in record.headers)
-        return _OVERHEAD + len(record.value or b"") + len(record.key or b"") + headers
 
     @property
     def room(self) -> int:
@@ -43,15 +36,15 @@ class InFlight:
         except TimeoutError:
             pass
 
-    def took(self, sizes: list[int]) -> None:
+    def took(self, sizes: Sequence[int]) -> None:
         """Records were fetched."""
         if sizes:
             self._mean = max(sum(sizes) / len(sizes), self._mean / 2)  # rises at once, falls slowly
         self._count(len(sizes), sum(sizes))
 
-    def finished(self, size: int) -> None:
-        """A record is finished, or given back."""
-        self._count(-1, -size)
+    def finished(self, sizes: Sequence[int]) -> None:
+        """Records are finished, or given back."""
+        self._count(-len(sizes), -sum(sizes))
 
     def _count(self, events: int, size: int) -> None:
         self.events += events

@@ -1,11 +1,9 @@
 """Isolation: a record that kills the process is named in the journal, judged alone after the restart, and condemned on
 its third kill. The rules are those of suspects.py."""
 
-import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 
 import structlog
 from aiokafka import TopicPartition
@@ -17,6 +15,7 @@ from worker.settings import Settings
 from worker.stream.journal import NO_SLOT, Journal, open_journal, told_by_others
 from worker.stream.journal_file import default_directory
 from worker.stream.suspects import Case, Name, Suspects, Trace, kills_after, worst
+from worker.stream.work import Work
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +40,8 @@ class Isolation:
         self._after_a_kill = bool(in_flight)
         self._slots = {name: journal.add(name, kills, False) for name, kills in self._suspects.kills.items()}
         self._tell_again = time.monotonic() + _TELL_SECONDS
-        self._begin: dict[Case, Callable[[], None]] = {}  # of those that wait
+        self._waiting: dict[Case, Work] = {}
+        self._unsuspected = 0  # works that are judged while nobody is suspected
         journal.write()
         metrics.SUSPECTS.set(len(self._slots))
         self._tell([trace.name for trace in found if trace.in_flight])
@@ -55,55 +55,44 @@ class Isolation:
         journal, found = open_journal(directory, settings.group, topic, capacity=(SUSPECTS_PER_EVENT + 1) * most)
         return cls(journal, found, told, topic, SUSPECTS_PER_EVENT * most)
 
-    def arrive(self, record: Record) -> Case:
-        """A record was fetched. Call `admit` after the last one of a fetch, and `leave` in the end."""
-        return self._suspects.arrive(Name(record.partition, record.offset, record.timestamp))
-
-    def admit(self) -> None:
-        """Lets in whoever may be judged now: named in the journal, all of them in one write, before they begin."""
-        admitted = self._suspects.admit()
-        for case in admitted:
-            if case.kills:
-                metrics.JUDGED_ALONE.inc()
-                self._mark(case, in_flight=True)
+    def take(self, works: Sequence[Work]) -> Sequence[Work]:
+        """Records were fetched. Those that may begin now are named in the journal, all of them in one write, and
+        returned; the others are handed out by `leave`. Call `check` where one begins, and `leave` in the end."""
+        if self._suspects.none:
+            places = [(work.record.partition, work.record.offset, work.record.timestamp) for work in works]
+            for work, slot in zip(works, self._journal.add_all(places), strict=True):
+                work.slot = slot
+            self._unsuspected += len(works)
+            self._journal.write()
+            return works
+        condemned = []
+        for work in works:
+            work.case = case = self._suspects.arrive(_name_of(work.record))
+            if case.condemned:
+                condemned.append(work)
             else:
-                case.slot = self._journal.add(case.name, 0, True)
-            if self._begin and (begin := self._begin.pop(case, None)):
-                begin()
-        self._journal.write()
+                self._waiting[case] = work
+        return condemned + self._admit()
 
-    async def admitted(self, case: Case) -> None:
-        """Returns when the record may be judged. Raises Unjudgeable where it killed the worker too often."""
-        if case.condemned:
-            log.error("killed_the_worker", **self._place(case.name), kills=case.kills)
-            message = f"the worker was killed {case.kills} times while it judged this record"
+    def check(self, work: Work) -> None:
+        """Raises Unjudgeable where a record killed the worker too often."""
+        if work.case is not None and work.case.condemned:
+            kills = work.case.kills
+            log.error("killed_the_worker", **self._place(work.case.name), kills=kills)
+            message = f"the worker was killed {kills} times while it judged this record"
             raise Unjudgeable("killed_the_worker", message, Stage.JUDGE)
-        if case.inside:
-            return
-        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._begin[case] = partial(_wake, waiting)
-        try:
-            await waiting
-        except asyncio.CancelledError:
-            self.leave(case, answered=False)  # at once: it must not be let in on its way out
-            raise
 
-    def leave(self, case: Case, *, answered: bool) -> None:
-        """A record is finished (`answered`) or was given back. May be called twice."""
-        if case.gone:
-            return
-        self._suspects.leave(case, answered=answered)
-        if not case.inside:
-            self._begin.pop(case, None)
-            return
-        if not case.kills:
-            self._journal.remove(case.slot)
-        elif answered:
-            self._forget(case.name)
-        else:
-            self._mark(case, in_flight=False)
-        if self._suspects.waiting or not self._suspects.inside:
-            self.admit()  # and else the next fetch writes what has changed
+    def leave(self, works: Sequence[Work], *, answered: bool) -> Sequence[Work]:
+        """Records are finished (`answered`) or were given back; say it once. Those that may begin now."""
+        for work in works:
+            if work.case is not None:
+                self._leave(work.case, answered=answered)
+            else:
+                self._journal.remove(work.slot)
+                self._unsuspected -= 1
+        if self._suspects.waiting or not (self._suspects.inside or self._unsuspected):
+            return self._admit()
+        return ()  # the next fetch writes what has changed
 
     @property
     def began_after_a_kill(self) -> bool:
@@ -114,7 +103,7 @@ class Isolation:
     def beside(self, record: Record) -> Iterator[None]:
         """Names a record with which something is done beside its judgement. A kill meanwhile makes it a suspect among
         those in flight: none of them is then taken for the only one."""
-        slot = self._journal.add(Name(record.partition, record.offset, record.timestamp), 0, True)
+        slot = self._journal.add(_name_of(record), 0, True)
         self._journal.write()
         try:
             yield
@@ -145,6 +134,28 @@ class Isolation:
         self._journal.write()
         self._journal.close()
 
+    def _admit(self) -> list[Work]:
+        admitted = self._suspects.admit()
+        for case in admitted:
+            if case.kills:
+                metrics.JUDGED_ALONE.inc()
+                self._mark(case, in_flight=True)
+            else:
+                case.slot = self._journal.add(case.name, 0, True)
+        self._journal.write()
+        return [self._waiting.pop(case) for case in admitted]
+
+    def _leave(self, case: Case, *, answered: bool) -> None:
+        self._suspects.leave(case, answered=answered)
+        if not case.inside:
+            self._waiting.pop(case, None)
+        elif not case.kills:
+            self._journal.remove(case.slot)
+        elif answered:
+            self._forget(case.name)
+        else:
+            self._mark(case, in_flight=False)
+
     def _mark(self, case: Case, *, in_flight: bool) -> None:
         self._journal.change(self._slots.get(case.name, NO_SLOT), case.name, case.kills, in_flight)
 
@@ -167,6 +178,5 @@ class Isolation:
             log.warning("the worker was killed; what was in flight is judged one by one", records=len(in_flight))
 
 
-def _wake(waiting: "asyncio.Future[None]") -> None:
-    if not waiting.done():
-        waiting.set_result(None)
+def _name_of(record: Record) -> Name:
+    return Name(record.partition, record.offset, record.timestamp)

@@ -1,70 +1,51 @@
-"""Verdicts of one key leave in the order of its events."""
+"""Verdicts of one key leave in the order of its events. Pure: no loop, no clock."""
 
-import asyncio
+from collections.abc import Iterable
 
-
-class Turn:
-    """An event's place among those of its key."""
-
-    __slots__ = ("_before", "_gate", "_gone", "_key", "_left")
-
-    def __init__(self, gate: "KeyOrder", key: bytes | None, before: "Turn | None") -> None:
-        self._gate, self._key, self._before = gate, key, before
-        self._left = False
-        self._gone: asyncio.Future[None] | None = None  # only where somebody waits for it: most leave alone
-
-    @property
-    def must_wait(self) -> bool:
-        """Whether an earlier event of the key has not left yet."""
-        return self._before is not None and not self._before._left
-
-    async def wait(self) -> None:
-        """Returns when every earlier event of the key has left."""
-        if self._before is not None and not self._before._left:
-            await asyncio.shield(self._before._going)  # who is cancelled here must not cancel the one before
-
-    def leave(self) -> None:
-        """Lets the next one go, once every earlier one has left, too. May be called twice."""
-        if self._before is not None and not self._before._left:
-            self._before._going.add_done_callback(lambda _: self._go())
-        else:
-            self._go()
-
-    @property
-    def _going(self) -> "asyncio.Future[None]":
-        if self._gone is None:
-            self._gone = asyncio.get_running_loop().create_future()
-        return self._gone
-
-    def _go(self) -> None:
-        if not self._left:
-            self._left = True
-            self._before = None  # a key's turns are no chain that grows
-            if self._gone is not None:
-                self._gone.set_result(None)
-            self._gate._forget(self)
+from worker.stream.work import Work
 
 
 class KeyOrder:
-    """Who comes after whom. A turn is taken when its record is fetched, never later: two tasks could wait for each
-    other for ever."""
+    """Who comes after whom. A place is taken when the record is fetched, never later: two could wait for each other
+    for ever."""
 
     def __init__(self, *, kept: bool = True) -> None:
         """`kept`: False lets every event go when it is ready."""
         self._kept = kept
-        self._last: dict[bytes, Turn] = {}
+        self._last: dict[bytes, Work] = {}
 
     def __len__(self) -> int:
         return len(self._last)
 
-    def enter(self, key: bytes | None) -> Turn:
-        """The next turn of a key. Records without a key have no order."""
-        if key is None or not self._kept:
-            return Turn(self, None, None)
-        turn = Turn(self, key, self._last.get(key))
-        self._last[key] = turn
-        return turn
+    def enter(self, works: Iterable[Work]) -> None:
+        """They came, in this order. Records without a key have none."""
+        if not self._kept:
+            return
+        last = self._last
+        for work in works:
+            if (key := work.record.key) is not None:
+                if (before := last.get(key)) is not None:
+                    work.before, before.behind = before, work
+                last[key] = work
 
-    def _forget(self, turn: Turn) -> None:
-        if turn._key is not None and self._last.get(turn._key) is turn:
-            del self._last[turn._key]
+    def may_leave(self, work: Work) -> bool:
+        """Whether every earlier one of its key has left. If not, `leave` hands it out when they have."""
+        work.waits_for_key = work.before is not None
+        return not work.waits_for_key
+
+    def leave(self, work: Work) -> Work | None:
+        """It has left, or never will: once every earlier one has left, too, the next one of its key may go. Which is
+        returned where it waits for that; it must leave then. May be called twice."""
+        work.waits_for_key, work.left_its_key = False, True
+        while work.before is None:
+            following, work.behind = work.behind, None
+            if following is None:
+                key = work.record.key
+                if key is not None and self._last.get(key) is work:
+                    del self._last[key]
+                return None
+            following.before = None  # a key's works are no chain that grows
+            if not following.left_its_key:
+                return following if following.waits_for_key else None
+            work = following
+        return None

@@ -2,23 +2,24 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
 from worker.contract.record import Headers
+from worker.stream.work import Work
 
-# Called once: with None when the broker has the record, or with what kept it from having it.
-Settled = Callable[[BaseException | None], None]
+# Told once of each work: with None when the broker has its outcome, or with what kept it from having it.
+Settled = Callable[[Sequence[Work], BaseException | None], object]
 
 
 class Parcel(NamedTuple):
-    """A record to publish."""
+    """A record to publish, and whose outcome it is."""
 
     key: bytes | None
     value: bytes | None
     headers: Headers
-    settled: Settled
+    work: Work
 
 
 class Batch(Protocol):
@@ -50,8 +51,8 @@ class Outbox:
     aiokafka's `send` costs about as much for each of them.
     """
 
-    def __init__(self, carrier: Carrier, topic: str, partition: int) -> None:
-        self._carrier, self._topic, self._partition = carrier, topic, partition
+    def __init__(self, carrier: Carrier, topic: str, partition: int, settled: Settled) -> None:
+        self._carrier, self._topic, self._partition, self._settled = carrier, topic, partition, settled
         self._waiting: deque[Parcel] = deque()
         self._on_its_way: asyncio.Future[None] | None = None
         self._failed: BaseException | None = None
@@ -59,7 +60,7 @@ class Outbox:
     def put(self, parcel: Parcel) -> None:
         """Hands a record over. After a failure nothing leaves any more: it would overtake what failed."""
         if self._failed is not None:
-            parcel.settled(self._failed)
+            self._settled((parcel.work,), self._failed)
             return
         self._waiting.append(parcel)
         if len(self._waiting) == 1 and self._on_its_way is None:
@@ -67,24 +68,24 @@ class Outbox:
 
     def send_off(self) -> None:
         """Sends what waits, as much as one batch holds."""
-        batch, parcels = self._carrier.create_batch(), []
-        while self._waiting and _append(batch, self._waiting[0]):
-            parcels.append(self._waiting.popleft())
+        waiting, batch, works = self._waiting, self._carrier.create_batch(), []
+        append = batch.append
+        while waiting:
+            key, value, headers, work = waiting[0]
+            if append(timestamp=None, key=key, value=value, headers=headers) is None:
+                break
+            waiting.popleft()
+            works.append(work)
         batch.close()
         self._on_its_way = asyncio.ensure_future(self._carrier.carry(batch, self._topic, self._partition))
-        self._on_its_way.add_done_callback(partial(self._arrived, parcels))
+        self._on_its_way.add_done_callback(partial(self._arrived, works))
 
-    def _arrived(self, parcels: list[Parcel], carried: "asyncio.Future[None]") -> None:
+    def _arrived(self, works: list[Work], carried: "asyncio.Future[None]") -> None:
         self._on_its_way = None
         self._failed = asyncio.CancelledError() if carried.cancelled() else carried.exception()
-        for parcel in parcels:
-            parcel.settled(self._failed)
         if self._failed is not None:
-            while self._waiting:
-                self._waiting.popleft().settled(self._failed)
+            works += [parcel.work for parcel in self._waiting]
+            self._waiting.clear()
         elif self._waiting:
             self._carrier.leave_soon(self)
-
-
-def _append(batch: Batch, parcel: Parcel) -> bool:
-    return batch.append(timestamp=None, key=parcel.key, value=parcel.value, headers=list(parcel.headers)) is not None
+        self._settled(works, self._failed)

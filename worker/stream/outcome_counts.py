@@ -8,8 +8,8 @@ from worker.contract.verdict import Label, Verdict
 from worker.observability import metrics
 from worker.observability.light_metrics import Count
 from worker.policy.taxonomy import CATEGORY_KEYS
-from worker.stream.publisher import Outcome
 from worker.stream.status.recent import RecentOutcomes
+from worker.stream.work import Work
 
 _PUBLISH_SECONDS = metrics.STAGE.labels("publish")
 _END_TO_END_SECONDS = metrics.END_TO_END.labels()
@@ -49,21 +49,26 @@ class OutcomeCounts:
     def _of(tenant: str) -> dict[Label, Count]:
         return {label: metrics.TENANT_VERDICTS.labels(tenant, label.value) for label in Label}
 
-    def confirmed(self, outcome: Outcome, arrived: float, decided: float) -> None:
-        """The broker has this outcome of an event that arrived, and was decided, at these times of `clock`."""
+    def confirmed(self, works: Iterable[Work]) -> None:
+        """The broker has the outcomes of these."""
         now = self._clock()
-        _PUBLISH_SECONDS.observe(now - decided)
-        _END_TO_END_SECONDS.observe(now - arrived)
-        if not isinstance(outcome, Verdict):
-            metrics.DEAD_LETTERS.labels(outcome.error_type).inc()
-            if self._recent is not None:
-                self._recent.dead_letter(outcome, now - arrived)
-            return
-        if self._recent is not None:
-            self._recent.verdict(outcome, now - arrived)
-        self._by_label[outcome.label].inc()
-        self._by_tenant.get(outcome.tenant, self._of_others)[outcome.label].inc()
-        for category in outcome.violated_categories:
+        for work in works:
+            outcome = work.outcome
+            _PUBLISH_SECONDS.observe(now - work.decided)
+            _END_TO_END_SECONDS.observe(now - work.arrived)
+            if isinstance(outcome, Verdict):
+                self._verdict(outcome)
+                if self._recent is not None:
+                    self._recent.verdict(outcome, now - work.arrived)
+            elif outcome is not None:
+                metrics.DEAD_LETTERS.labels(outcome.error_type).inc()
+                if self._recent is not None:
+                    self._recent.dead_letter(outcome, now - work.arrived)
+
+    def _verdict(self, verdict: Verdict) -> None:
+        self._by_label[verdict.label].inc()
+        self._by_tenant.get(verdict.tenant, self._of_others)[verdict.label].inc()
+        for category in verdict.violated_categories:
             metrics.VIOLATIONS.labels(category).inc()
-        if outcome.prompt_attack:
+        if verdict.prompt_attack:
             metrics.PROMPT_ATTACKS.inc()

@@ -2,9 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import NamedTuple
 
 import structlog
@@ -19,7 +18,8 @@ from worker.contract.verdict import Label, Verdict
 from worker.observability import tracing
 from worker.settings import Settings
 from worker.stream.connection import security_of
-from worker.stream.outbox import Batch, Outbox, Parcel
+from worker.stream.outbox import Batch, Outbox, Parcel, Settled
+from worker.stream.work import Outcome, Work
 
 log = structlog.get_logger(__name__)
 
@@ -27,10 +27,6 @@ _GATHER_SECONDS = 0.002  # records for all partitions leave together: one reques
 _SHORT_KEY = 256  # bytes; the partitions of such keys are remembered
 _RECORD_OVERHEAD = 128  # bytes at most, of a batch's and a record's own fields
 _HEADER_OVERHEAD = 10  # bytes at most, of a header's two lengths
-
-Outcome = Verdict | DeadLetter
-# Told of an outcome as it was published, and None once the broker has it, or what kept it from it.
-Settled = Callable[[Outcome, BaseException | None], None]
 
 
 class _Out(NamedTuple):
@@ -43,7 +39,9 @@ class _Out(NamedTuple):
 class Publisher:
     """The output topics. Belongs to one event loop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, settled: Settled) -> None:
+        """`settled` is told of works that the broker has the outcomes of, or will not have."""
+        self._settled = settled
         self._topics = {
             Label.SAFE: settings.safe_topic,
             Label.UNSAFE: settings.unsafe_topic,
@@ -71,20 +69,21 @@ class Publisher:
         for topic in self._outboxes:
             await self._look_up(topic)
 
-    def send(self, outcome: Outcome, record: Record, settled: Settled) -> None:
-        """Hands an outcome over; those of one key leave in the order of hand-over. `settled` is called once, later.
+    def send(self, work: Work) -> None:
+        """Hands a work's outcome over; those of one key leave in the order of hand-over.
 
         What is too large to publish shrinks rather than gets lost: a verdict loses the event it carries, then becomes
         a dead letter; a dead letter loses its value and keeps its headers, which say where the record is.
         """
-        while not self._fits(out := self._out(outcome, record)):
+        record = work.record
+        while not self._fits(out := self._out(work)):
             log.warning(
                 "outcome too large to publish", topic=record.topic, partition=record.partition, offset=record.offset
             )
-            outcome = _smaller(outcome, record)
+            work.outcome = _smaller(work.outcome, record)
         outboxes = self._outboxes[out.topic]
         at = partition_of(out.key, len(outboxes))
-        outboxes[at].put(Parcel(out.key, out.value, out.headers, partial(settled, outcome)))
+        outboxes[at].put(Parcel(out.key, out.value, out.headers, work))
 
     async def stop(self) -> None:
         """Waits for what has left."""
@@ -116,18 +115,22 @@ class Publisher:
     async def _look_up(self, topic: str) -> None:
         """Has an outbox for each partition. The client looks for new ones from time to time; asking it is quick."""
         outboxes, partitions = self._outboxes[topic], await self._producer.partitions_for(topic)
-        outboxes += [Outbox(self, topic, partition) for partition in range(len(outboxes), len(partitions))]
+        outboxes += [
+            Outbox(self, topic, partition, self._settled) for partition in range(len(outboxes), len(partitions))
+        ]
 
     # -- one record ---------------------------------------------------------------------------------------------------
 
-    def _out(self, outcome: Outcome, record: Record) -> _Out:
+    def _out(self, work: Work) -> _Out:
+        record, outcome = work.record, work.outcome
         if isinstance(outcome, Verdict):
-            carried = record.headers if tracing.tracer is None else tracing.carried_on(record.headers)
+            carried = record.headers if work.span is None else tracing.carried_on(record.headers, work.span)
             headers = verdict_headers(outcome, carried)
             return _Out(self._topics[outcome.label], record.key, outcome.to_json(), headers)
+        assert outcome is not None
         # A record must have a key or a value.
         value = b"" if outcome.value is None and outcome.key is None else outcome.value
-        return _Out(self._dead_letters, outcome.key, value, outcome.headers)
+        return _Out(self._dead_letters, outcome.key, value, list(outcome.headers))
 
     def _fits(self, out: _Out) -> bool:
         size = len(out.key or b"") + len(out.value or b"")
@@ -153,7 +156,8 @@ def _long_hash(key: bytes) -> int:
 _hash = lru_cache(1 << 14)(_long_hash)
 
 
-def _smaller(outcome: Outcome, record: Record) -> Outcome:
+def _smaller(outcome: Outcome | None, record: Record) -> Outcome:
+    assert outcome is not None
     if isinstance(outcome, DeadLetter):
         return outcome.smaller()
     if outcome.event is not None:

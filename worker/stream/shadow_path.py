@@ -28,7 +28,7 @@ _LABELS: Final = tuple(Label)
 
 
 class ShadowPath:
-    """The moderator as the main path sees it, and what the shadow publishes. Without a shadow policy: the moderator."""
+    """What the shadow sees, and what it publishes. Without a shadow policy: nothing."""
 
     def __init__(
         self,
@@ -38,7 +38,6 @@ class ShadowPath:
         isolation: Isolation,
         on_device_lost: Callable[[BaseException], None],
     ) -> None:
-        self.moderator: Moderator | Shadow = moderator
         self._shadow: Shadow | None = None
         self._stopping: asyncio.Future[None] | None = None
         if not settings.shadow_policy:
@@ -46,7 +45,7 @@ class ShadowPath:
         self._topic = ShadowTopic(settings)
         if isolation.began_after_a_kill:
             log.warning("the shadow is paused until the next start: the process before this one was killed")
-        self.moderator = self._shadow = Shadow(
+        self._shadow = Shadow(
             moderator,
             lambda: policies.named(settings.shadow_policy),
             settings.shadow_share,

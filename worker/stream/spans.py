@@ -1,25 +1,19 @@
 """An event's span: OpenTelemetry's conventions for messaging. Places and labels, never content, keys or names that
 senders choose."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from worker.contract.record import Record
 from worker.contract.verdict import Verdict
 from worker.observability import tracing
-from worker.stream.publisher import Outcome
-from worker.stream.work import Work
+from worker.stream.work import Outcome
 
 
-@contextmanager
-def event_span(record: Record, group: str) -> Iterator[Span]:
-    """The span of an event from its arrival to the broker's confirmation; a child of the one that its headers name.
-    Only while tracing is on."""
+def begun(record: Record, group: str) -> Span:
+    """The span of an event that has arrived; a child of the one that its headers name. Only while tracing is on. It
+    lasts until one of the other functions ends it."""
     assert tracing.tracer is not None
-    with tracing.tracer.start_as_current_span(
+    return tracing.tracer.start_span(
         f"process {record.topic}",
         context=tracing.context_of(record.headers),
         kind=SpanKind.CONSUMER,
@@ -34,30 +28,23 @@ def event_span(record: Record, group: str) -> Iterator[Span]:
             "messaging.consumer.group.name": group,
             "messaging.message.body.size": len(record.value or b""),
         },
-        record_exception=False,  # its words may quote content
-        set_status_on_exception=False,
-    ) as span:
-        try:
-            yield span
-        except asyncio.CancelledError:
-            span.set_attribute("moderation.outcome", "given_back")
-            raise
-        except Exception as error:
-            span.set_status(Status(StatusCode.ERROR, type(error).__name__))
-            raise
+    )
 
 
-async def traced(work: Work, handle: Callable[[Work], Awaitable[None]], group: str) -> None:
-    """Handles an event in a span of its own, which lasts until the broker has the outcome. Only while tracing is on."""
-    with event_span(work.record, group) as span:
-        work.traced = asyncio.get_running_loop().create_future()
-        await handle(work)
-        if work.handed_over:
-            tell(span, await work.traced)
+def given_back(span: Span) -> None:
+    """The event is another worker's now."""
+    span.set_attribute("moderation.outcome", "given_back")
+    span.end()
 
 
-def tell(span: Span, outcome: Outcome) -> None:
-    """Says in an event's span what came of it."""
+def failed(span: Span, error: BaseException) -> None:
+    """The event ends the worker. The error's words may quote content: they are not told."""
+    span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+    span.end()
+
+
+def answered(span: Span, outcome: Outcome) -> None:
+    """The broker has the event's outcome."""
     if isinstance(outcome, Verdict):
         span.set_attribute("moderation.outcome", outcome.label.value)
         span.set_attribute("moderation.categories", outcome.violated_categories)
@@ -67,3 +54,4 @@ def tell(span: Span, outcome: Outcome) -> None:
         span.set_attribute("moderation.outcome", "dead_letter")
         span.set_attribute("error.type", outcome.error_type)
         span.set_status(Status(StatusCode.ERROR, outcome.error_type))
+    span.end()

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 import structlog
 
 from worker.guards.guard import Guard
-from worker.moderation.moderator import Moderator, ModeratorOptions
+from worker.moderation.guard_lane import Told
+from worker.moderation.moderator import Moderator
+from worker.moderation.options import ModeratorOptions
 from worker.observability import metrics
 from worker.observability.health import Health, Phase
 from worker.settings import Settings
 from worker.stream.checks import kafka_faults
 from worker.stream.isolation import Isolation
 from worker.stream.live_policies import LivePolicies
+from worker.stream.outbox import Settled
 from worker.stream.preflight import Fault
 from worker.stream.publisher import Publisher
 from worker.stream.shadow_path import check_shadow_policy
@@ -54,12 +57,20 @@ class Started:
     isolation: Isolation
 
 
-async def start(settings: Settings, load: LoadGuards, stop_without: Callable[[str], None], health: Health) -> Started:
+async def start(
+    settings: Settings,
+    load: LoadGuards,
+    health: Health,
+    *,
+    on_started: Told,
+    settled: Settled,
+    stop_without: Callable[[str], None],
+) -> Started:
     """Everything but the consumer's start. Raises what keeps the worker from its work, the quick checks first; brokers
     that are away are waited for.
 
-    `stop_without` is called with the name of a guard that is down, where the settings want the worker to stop then.
-    `health` is told the phase.
+    `health` is told the phase. `on_started` and `settled`: as the moderator and the publisher have them. `stop_without`
+    is called with the name of a guard that is down, where the settings want the worker to stop then.
     """
     policies = LivePolicies(settings)
     check_shadow_policy(settings, policies)
@@ -70,12 +81,12 @@ async def start(settings: Settings, load: LoadGuards, stop_without: Callable[[st
         if model.stand_in:
             log.warning("this model is a stand-in: its verdicts say nothing about the content", model=model.id)
     await _kafka_is_there(settings, health)  # still: loading may take minutes
-    publisher = Publisher(settings)
+    publisher = Publisher(settings, settled)
     await publisher.start()
     _spare_the_garbage_collector()
     sys.setswitchinterval(_SWITCH_SECONDS)
     on_guard_down = stop_without if settings.guard_breaker_action == "stop" else None
-    moderator = Moderator(guards, ModeratorOptions.of(settings), on_guard_down=on_guard_down)
+    moderator = Moderator(guards, ModeratorOptions.of(settings), on_started=on_started, on_guard_down=on_guard_down)
     log.info(
         "joining the group",
         bootstrap_servers=settings.bootstrap_servers,

@@ -86,6 +86,11 @@ class Suspects:
         self.inside = 0  # cases that are judged now
         self._alone = False
 
+    @property
+    def none(self) -> bool:
+        """Whether nobody is suspected any more, and nobody waits: from then on there is nothing to decide."""
+        return not (self.kills or self.waiting)
+
     def arrive(self, name: Name) -> Case:
         """A record's case; `admit` says when it may be judged. A condemned one never is, and waits for nobody."""
         case = Case(name, self.kills.get(name, 0) if self.kills else 0)

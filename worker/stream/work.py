@@ -2,80 +2,120 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Coroutine, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
-from aiokafka import TopicPartition
-from aiokafka.structs import ConsumerRecord
+from worker.contract.dead_letter import DeadLetter
+from worker.contract.record import Record
+from worker.contract.verdict import Verdict
+from worker.moderation.request import Request, Then
 
-from worker.stream.in_flight import InFlight
-from worker.stream.key_order import Turn
-from worker.stream.progress import Entry
-from worker.stream.publisher import Outcome
-from worker.stream.suspects import Case
+if TYPE_CHECKING:
+    from worker.stream.suspects import Case
+
+Outcome = Verdict | DeadLetter
+
+_OVERHEAD = 1500  # bytes of Python objects for each event, beside its record
+NOT_NAMED = -1  # in the journal
 
 
-class Work:
-    """A record and its places: in its partition's progress, among its key's events, in the journal. Times are
-    time.monotonic's."""
+class Owner(Protocol):
+    """A partition during one assignment: PartitionProgress."""
 
-    __slots__ = ("arrived", "case", "decided", "entry", "handed_over", "record", "size", "traced", "turn")
+    partition: Any
+    live: bool
 
-    def __init__(
-        self, record: ConsumerRecord, entry: Entry[TopicPartition], turn: Turn, case: Case, arrived: float
-    ) -> None:
-        self.record, self.entry, self.turn, self.case, self.arrived = record, entry, turn, case, arrived
-        self.size = InFlight.size_of(record)
+    def starting(self) -> list["Work"]: ...
+    def advance(self) -> None: ...
+
+
+class Work(Request):
+    """A record, the request for its verdict, and its places: in its partition's progress, among its key's events, in
+    the journal. Times are time.monotonic's."""
+
+    __slots__ = (
+        "before",
+        "behind",
+        "case",
+        "decided",
+        "done",
+        "handed_over",
+        "left_its_key",
+        "offset",
+        "outcome",
+        "owner",
+        "size",
+        "slot",
+        "waits_for_key",
+        "waits_for_start",
+    )
+
+    def __init__(self, record: Record, arrived: float, then: Then, owner: Owner) -> None:
+        super().__init__(record, arrived, then)
+        self.owner, self.offset = owner, record.offset
+        self.size = size_of(record)  # bytes that it counts as
+        self.outcome: Outcome | None = None
         self.decided = arrived
+        # Its partition's progress.
+        self.waits_for_start = False  # it has an outcome that cost nothing, and earlier ones have not started
+        self.done = False  # the broker has its outcome
+        # Its key's order.
+        self.before: Work | None = None  # the one that must leave first
+        self.behind: Work | None = None
+        self.waits_for_key = False
+        self.left_its_key = False
+        # The journal, and what is known of kills.
+        self.slot = NOT_NAMED
+        self.case: Case | None = None  # only where there are suspects
         self.handed_over = False  # to the producer: it cannot be given back any more
-        self.traced: asyncio.Future[Outcome] | None = None  # who waits for the outcome, where it is traced
 
-    async def earlier_ones_started(self) -> None:
-        """Returns when every earlier record of its partition has started."""
-        reached = asyncio.Event()
-        self.entry.when_all_before_started(reached.set)
-        await reached.wait()
+
+def size_of(record: Record) -> int:
+    """Bytes that a record counts as while it is in flight."""
+    size = _OVERHEAD + len(record.value or b"") + len(record.key or b"")
+    if record.headers:
+        size += sum([len(name) + len(value or b"") for name, value in record.headers])
+    return size
 
 
 class Works:
     """All works that are not finished. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._tasks: dict[Work, asyncio.Task[None]] = {}  # in the order of their arrival
-        self._one_ended = asyncio.Event()
+        self._works: dict[Work, None] = {}  # in the order of their arrival
+        self._some_ended = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self._works)
 
     def __iter__(self) -> Iterator[Work]:
-        return iter(list(self._tasks))
+        return iter(list(self._works))
 
-    def begin(self, work: Work, handling: Coroutine[None, None, None]) -> None:
-        """Runs what handles it, in a task of its own."""
-        self._tasks[work] = asyncio.create_task(handling)
+    def begin(self, works: Iterable[Work]) -> None:
+        """They came."""
+        self._works.update(dict.fromkeys(works))
 
-    def cancel(self, work: Work) -> None:
-        """Stops what handles it."""
-        self._tasks[work].cancel()
+    def end(self, works: Iterable[Work]) -> Sequence[Work]:
+        """They are finished. Those that were not already."""
+        unfinished = self._works
+        ended = [work for work in works if work in unfinished]
+        for work in ended:
+            del unfinished[work]
+        self._some_ended.set()
+        return ended
 
-    def end(self, work: Work) -> bool:
-        """It is finished; False where it was already."""
-        if self._tasks.pop(work, None) is None:
-            return False
-        self._one_ended.set()
-        return True
-
-    async def until_one_ends(self, most: float) -> None:
+    async def until_some_end(self, most: float) -> None:
         """Returns when one of them is finished, or after `most` seconds."""
-        self._one_ended.clear()
+        self._some_ended.clear()
         try:
             async with asyncio.timeout(most):
-                await self._one_ended.wait()
+                await self._some_ended.wait()
         except TimeoutError:
             pass
 
     def unfinished(self, works: Collection[Work]) -> list[Work]:
         """Those of them that are not finished."""
-        return [work for work in works if work in self._tasks]
+        return [work for work in works if work in self._works]
 
     def oldest(self) -> float:
         """Seconds since the oldest one arrived; 0 without any. On any thread."""

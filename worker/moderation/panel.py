@@ -1,0 +1,128 @@
+"""Panel: all guards, asked about events."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from worker.guards.guard import Guard
+from worker.guards.runner import DeviceThread
+from worker.moderation.guard_lane import GuardLane, Told
+from worker.moderation.options import ModeratorOptions
+from worker.moderation.preparer import Preparer
+from worker.moderation.quiet import Quiet
+from worker.moderation.request import Request
+from worker.moderation.spare_time import SpareTime
+from worker.observability import metrics
+
+_BATCHES_AHEAD = 4  # two in the air, and as much again to choose neighbours in length from
+
+_GUARD_SECONDS = metrics.STAGE.labels("guard")
+
+
+class Panel:
+    """Prepares events for all guards and has them judged. Belongs to the event loop that constructs it; `close` it when
+    done."""
+
+    def __init__(
+        self,
+        guards: Sequence[Guard],
+        options: ModeratorOptions,
+        answered: Told,
+        *,
+        on_started: Told = lambda _requests: None,
+        on_guard_down: Callable[[str], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`answered` is told of requests that have all guards' answers, or an error. `on_started`: as GuardLane has it.
+        `on_guard_down` is called with the name of a guard that is down."""
+        self._guards, self._timeout, self._clock, self._answered = tuple(guards), options.batch_timeout, clock, answered
+        self._quiet, self._device, self._closed = Quiet(), DeviceThread(), False
+        most_ahead = _BATCHES_AHEAD * sum(options.batch_tokens[guard.name] for guard in guards)
+        self._preparer = Preparer(guards, options.prepare_threads, most_ahead, self._prepared)
+        self.lanes = [
+            GuardLane(
+                guard,
+                self._device,
+                self._ended,
+                batch_tokens=options.batch_tokens[guard.name],
+                max_wait=options.batch_wait,
+                timeout=options.batch_timeout,
+                breaker_failures=options.breaker_failures,
+                on_started=on_started,
+                on_guard_down=on_guard_down and partial(on_guard_down, guard.name),
+                clock=clock,
+            )
+            for guard in guards
+        ]
+
+    def ask(self, requests: Sequence[Request]) -> None:
+        """Has the guards judge what the requests' scopes hold."""
+        for request in requests:
+            request.with_guards = True
+        self._quiet.enter(len(requests))
+        if self._closed:
+            self._refuse(requests)
+        else:
+            self._preparer.prepare(requests)
+
+    def give_up(self, request: Request) -> None:
+        """Does nothing more for a request. May be called at any time, and twice."""
+        request.over = True
+        if request.with_guards:
+            self._let_go((request,))
+            for lane in self.lanes:
+                lane.gave_up(request)
+
+    def spare_time(self) -> SpareTime:
+        """The same guards on the same device, while no event needs them."""
+        return SpareTime(self._guards, self._device, self._quiet, self._timeout)
+
+    def close(self) -> None:
+        """Ends the threads; requests that have not started fail."""
+        self._closed = True
+        unstarted = self._preparer.close()
+        self._device.close()
+        self._refuse([request for request in unstarted if not request.over])
+
+    def _refuse(self, requests: Sequence[Request]) -> None:
+        for request in requests:
+            request.fail(RuntimeError("the guards were closed with work left"))
+        if requests:
+            self._ended(requests)
+
+    def _prepared(self, requests: Sequence[Request]) -> None:
+        ready: list[Request] = []
+        ended: list[Request] = []
+        now = self._clock()
+        for request in requests:
+            if request.over:
+                self._preparer.done_with((request,))
+            elif request.error is not None:
+                ended.append(request)
+            else:
+                request.since = now
+                request.left = sum([len(answer.preparation.checks) for answer in request.answers])
+                (ready if request.left else ended).append(request)
+        for number, lane in enumerate(self.lanes):
+            ended += lane.submit(ready, number)
+        if ended:
+            self._ended(ended)
+
+    def _ended(self, requests: Sequence[Request]) -> None:
+        """They have their answers, or will have none."""
+        self._let_go(requests)
+        now = self._clock()
+        for request in requests:
+            if request.error is None:
+                _GUARD_SECONDS.observe(now - request.since)
+                for answer in request.answers:
+                    for finding in answer.findings:
+                        if finding.fault is not None:
+                            metrics.FAULTS.labels(answer.guard, finding.fault.value).inc()
+        self._answered(requests)
+
+    def _let_go(self, requests: Sequence[Request]) -> None:
+        for request in requests:
+            request.with_guards = False
+        self._quiet.leave(len(requests))
+        self._preparer.done_with(requests)

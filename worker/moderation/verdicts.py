@@ -1,0 +1,104 @@
+"""Verdicts: what was found of a request, in the words of the contract."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
+
+from worker.contract.verdict import Coverage, Label, ModelRef, PolicyRef, Scores, Source, Verdict, spelled_id_of
+from worker.guards.turns import judged_role
+from worker.moderation.decision import LLAMA_GUARD, PROMPT_GUARD, Decision, GuardAnswer, decide
+from worker.moderation.explanation import explain
+from worker.moderation.request import Request
+from worker.moderation.verdict_cache import Judgement
+
+
+class VerdictWriter:
+    """Writes the verdicts of one set of models."""
+
+    def __init__(self, models: Sequence[ModelRef], *, event_in_reviews: bool) -> None:
+        """`event_in_reviews`: review verdicts carry their event."""
+        self._models, self._event_in_reviews = tuple(models), event_in_reviews
+        self._stand_in = any(model.stand_in for model in models)
+
+    def verdict_on(self, request: Request, judgement: Judgement, decided_at: datetime, seconds: float) -> Verdict:
+        """The verdict on a request that was decided so many seconds after its arrival."""
+        event, policy, record, decision = request.event, request.policy, request.record, judgement.decision
+        carries_event = decision.label is Label.REVIEW and self._event_in_reviews
+        return Verdict(
+            verdict_id=spelled_id_of(record.topic, record.partition, record.offset, record.timestamp),
+            event_id=event.event_id,
+            conversation_id=event.conversation_id,
+            tenant=event.tenant,
+            label=decision.label,
+            reasons=decision.reasons,
+            explanation=explain(decision, policy, stand_in=self._stand_in),
+            violated_categories=decision.violated_categories,
+            prompt_attack=decision.prompt_attack,
+            judged_role=judged_role(event),
+            scores=_scores(decision),
+            policy=_policy_ref(policy.name, policy.hash),
+            models=self._models,
+            coverage=judgement.coverage,
+            source=Source(record.topic, record.partition, record.offset),
+            decided_at=decided_at,
+            latency_ms=round(seconds * 1000, 3),
+            cached=request.cached,
+            metadata=event.metadata,
+            event=event if carries_event else None,
+        )
+
+
+def judged(request: Request) -> Judgement:
+    """What follows from the guards' answers to a request under its policy."""
+    return Judgement(decide(request.answers, request.policy, request.scope.reasons), _coverage(request.answers))
+
+
+def _scores(decision: Decision) -> Scores:
+    scores = decision.category_scores
+    return Scores(
+        _rounded(decision.unsafe_score),
+        _rounded(decision.attack_score),
+        {key: round(score, 6) for key, score in scores.items()} if scores else {},
+    )
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, 6)
+
+
+def _coverage(answers: Sequence[GuardAnswer]) -> Coverage:
+    llama_guard = prompt_guard = images = dropped = neutralised = 0
+    complete = True
+    for answer in answers:
+        preparation = answer.preparation
+        if answer.guard == LLAMA_GUARD:
+            llama_guard = len(preparation.checks)
+        elif answer.guard == PROMPT_GUARD:
+            prompt_guard = len(preparation.checks)
+        images += preparation.images
+        dropped += preparation.turns_dropped
+        neutralised += preparation.delimiters_neutralised
+        complete = complete and preparation.complete
+    return _coverage_of(llama_guard, prompt_guard, images, dropped, complete, neutralised)
+
+
+# Most events have one of a few coverages and policies: to build one anew each time would cost as much as to decide.
+
+
+@lru_cache(1024)
+def _coverage_of(
+    llama_guard: int, prompt_guard: int, images: int, dropped: int, complete: bool, neutralised: int
+) -> Coverage:
+    return Coverage(
+        llama_guard_windows=llama_guard,
+        prompt_guard_windows=prompt_guard,
+        images=images,
+        turns_dropped=dropped,
+        complete=complete,
+        delimiters_neutralised=neutralised,
+    )
+
+
+@lru_cache(1024)
+def _policy_ref(name: str, digest: str) -> PolicyRef:
+    return PolicyRef(name=name, hash=digest)
