@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -126,6 +127,11 @@ async def test_every_verdict_is_as_its_schema_says(answer: float | Finding) -> N
         json.loads(verdict.to_json())
     )
     assert VERDICT.validate_json(verdict.to_json()).label is verdict.label  # nothing in it was made up unvalidated
+
+
+async def test_a_verdict_has_all_fields_in_the_order_of_the_contract() -> None:
+    verdict = await judged([fake_llama_guard(), fake_prompt_guard()])
+    assert list(vars(verdict)) == [field.name for field in fields(Verdict)]
 
 
 async def test_a_guard_that_has_nothing_to_do_is_not_asked() -> None:

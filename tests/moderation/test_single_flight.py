@@ -36,10 +36,10 @@ class Events:
         for name in names:
             request = self._requests[name] = Request(PlainRecord("t", 0, 0), 0.0, lambda _: None)
             request.key = key
-            if self.flight.answers(request):
-                self._told(request)
-            elif self.flight.leads(request):
+            if self.flight.leads(request):
                 self._ask(request)
+            elif request.judgement is not None:
+                self._told(request)
 
     def answer(self, name: str, answer: Judgement | BaseException) -> None:
         """One of the judgements is there."""

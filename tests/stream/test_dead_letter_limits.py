@@ -21,7 +21,7 @@ from worker.stream.orderly_stop import OrderlyStop
 def told(outcomes: Sequence[str | None], **limits: Any) -> list[Exceeded | None]:
     """What the limits say to each outcome; None is a verdict, a word the cause of a dead letter."""
     watch = DeadLetterLimits(**{"consecutive": 0, "share": 0, "window": 1, **limits})
-    return [watch.saw(outcome) for outcome in outcomes]
+    return [watch.saw_verdicts(1) if outcome is None else watch.saw(outcome) for outcome in outcomes]
 
 
 def test_more_in_a_row_than_allowed_exceed_the_limit() -> None:
@@ -71,6 +71,27 @@ def test_the_limits_are_what_counting_from_the_start_each_time_finds(
             assert answer.dead_letters == (run if in_a_row else bad) == sum(count for _, count in answer.causes)
 
 
+@given(
+    st.lists(st.integers(1, 15) | st.sampled_from("ab"), max_size=40),
+    st.sampled_from([0, 0.2, 0.5, 1]),
+    st.integers(1, 12),
+)
+def test_verdicts_that_come_together_are_what_they_are_one_by_one(
+    outcomes: list[int | str], share: float, window: int
+) -> None:
+    """A number is so many verdicts."""
+    together, single = (DeadLetterLimits(consecutive=3, share=share, window=window) for _ in range(2))
+    for outcome in outcomes:
+        if isinstance(outcome, str):
+            assert together.saw(outcome) == single.saw(outcome)
+        else:
+            whether = together.saw_verdicts(outcome) is not None
+            one_by_one = [single.saw_verdicts(1) for _ in range(outcome)]
+            assert whether is any(each is not None for each in one_by_one)
+        assert together.in_a_row == single.in_a_row
+    assert together.saw("c") == single.saw("c"), "and both remember the same"
+
+
 # -- the stop ----------------------------------------------------------------------------------------------------------
 
 
@@ -96,10 +117,10 @@ def test_past_a_limit_the_process_is_asked_to_stop_once(signals: Signals) -> Non
     stop = OrderlyStop()
     letters = DeadLetterStop(Settings.model_validate({"dead_letter_limit_consecutive": 2}), stop)
     for _ in range(2):
-        letters.confirmed(letter())
+        letters.confirmed([letter()])
     assert (stop.asked, stop.code, signals.sent) == (False, ExitCode.OK, [])
     for _ in range(5):  # what was in flight
-        letters.confirmed(letter())
+        letters.confirmed([letter()])
     assert (stop.asked, stop.code, signals.sent) == (True, ExitCode.DEAD_LETTERS, [signal.SIGTERM])
     assert REGISTRY.get_sample_value("moderation_dead_letters_in_a_row") == 7
 
@@ -115,7 +136,7 @@ def test_what_was_a_dead_letter_before_does_not_count(signals: Signals) -> None:
     stop = OrderlyStop()
     letters = DeadLetterStop(Settings.model_validate({"dead_letter_limit_consecutive": 2}), stop)
     for number in range(50):
-        letters.confirmed(letter(replays=1 + number % 3))
+        letters.confirmed([letter(replays=1 + number % 3)])
     assert (stop.asked, signals.sent) == (False, [])
 
 

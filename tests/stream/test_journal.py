@@ -250,3 +250,33 @@ def test_where_there_can_be_no_file_the_journal_does_without(tmp_path: Path) -> 
     journal.remove(journal.add(name(1), 0, True))
     journal.write()
     journal.close()
+
+
+# -- many at once
+
+
+def test_names_that_come_together_are_written_as_single_ones_are(tmp_path: Path) -> None:
+    names = [name(offset) for offset in (1, 2, -1, 1 << 40)]
+    together, _ = opened(tmp_path / "together")
+    slots = together.add_all(names)
+    together.write()
+    single, _ = opened(tmp_path / "single")
+    for each in names:
+        single.add(each, 0, True)
+    single.write()
+    assert sorted(written(tmp_path / "together")) == sorted(written(tmp_path / "single"))
+    together.remove_all([slots[0], NO_SLOT, slots[2]])
+    together.write()
+    assert sorted(trace.name for trace in written(tmp_path / "together")) == sorted([names[1], names[3]])
+
+
+def test_more_names_than_there_is_room_for_have_no_slot(tmp_path: Path) -> None:
+    journal, _ = opened(tmp_path, capacity=3)
+    slots = journal.add_all([name(offset) for offset in range(5)])
+    journal.write()
+    assert slots[3:] == [NO_SLOT] * 2
+    assert sorted(trace.name.offset for trace in written(tmp_path)) == [0, 1, 2]
+    assert journal.add_all([name(9)]) == [NO_SLOT]
+    journal.remove_all(slots)
+    assert NO_SLOT not in journal.add_all([name(offset) for offset in range(3)])
+    assert journal.add_all([]) == []

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.stream.works import work
 from worker.contract.record import Headers
-from worker.stream.outbox import Batch, Outbox, Parcel
+from worker.stream.outbox import Batch, Outbox
 from worker.stream.publisher import partition_of
 from worker.stream.work import Work
 
@@ -75,7 +75,7 @@ class Desk:
 
     def put(self, *numbers: int) -> None:
         for number in numbers:
-            self.outbox.put(Parcel(None, b"%d" % number, [], work(number)))
+            self.outbox.put(None, b"%d" % number, [], work(number))
 
     def _settled(self, works: Sequence[Work], error: BaseException | None) -> None:
         self.told += [(work.offset, error) for work in works]

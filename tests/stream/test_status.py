@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from tests.stream.test_outcome_counts import verdict
+from tests.stream.works import work
 from worker.contract.chat_event import ChatEvent
 from worker.contract.dead_letter import DeadLetter
 from worker.contract.errors import Stage, Unjudgeable
@@ -194,11 +195,17 @@ def test_the_last_outcomes_of_each_kind_are_kept_without_what_people_wrote(polic
         {"event_id": "e", "conversation_id": "sparrow", "messages": [{"role": "user", "content": "sparrow"}]}
     )
     content: dict[str, Any] = {"event": event, "metadata": {"sparrow": "sparrow"}, "conversation_id": "sparrow"}
+    works = []
     for number in range(10):
-        recent.verdict(verdict(label=Label.REVIEW, event_id=f"e-{number}", tenant="acme", **content), 0.5)
-        recent.verdict(verdict(event_id="x" * 500, tenant="sparrow", source=Source("t", 1, number)), 0.5)
         record = RawRecord("t", 2, number, 0, b"sparrow", b"sparrow", [("h", b"sparrow")], True)
-        recent.dead_letter(DeadLetter.of(record, Unjudgeable("not_json", "sparrow", Stage.READ)), 0.1)
+        outcomes = (
+            verdict(label=Label.REVIEW, event_id=f"e-{number}", tenant="acme", **content),
+            verdict(event_id="x" * 500, tenant="sparrow", source=Source("t", 1, number)),
+            DeadLetter.of(record, Unjudgeable("not_json", "sparrow", Stage.READ)),
+        )
+        works += [work(outcome=outcome, arrived=100.0) for outcome in outcomes]
+    for batch in (works[:5], works[5:]):
+        recent.confirmed(batch, 100.5)
     rows = status(Worker(), recent, policies).document()["last"]
     assert "sparrow" not in json.dumps(rows)
     assert sorted(row["outcome"] for row in rows) == ["dead_letter"] * 3 + ["review"] * 3 + ["safe"] * 3

@@ -1,6 +1,7 @@
 """ChatEvent: one input record, a conversation whose last message is judged."""
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    TypeAdapter,
     ValidationError,
     model_validator,
 )
@@ -182,6 +184,9 @@ class ChatEvent(BaseModel):
     """Anything; echoed in the verdict, never read."""
 
 
+_VALIDATE: Callable[[Any], ChatEvent] = TypeAdapter(ChatEvent).validator.validate_python
+
+
 def read_chat_event(value: bytes | None) -> ChatEvent:
     """The chat event in a record's value (UTF-8 JSON).
 
@@ -192,7 +197,7 @@ def read_chat_event(value: bytes | None) -> ChatEvent:
         raise Unjudgeable("tombstone", "the record has no value (a tombstone)", Stage.READ)
     document = _read_json(value)
     try:
-        return ChatEvent.model_validate(document)
+        return _VALIDATE(document)
     except ValidationError as error:
         raise Unjudgeable("invalid_event", _in_words(error), Stage.READ) from None
 
@@ -202,7 +207,7 @@ def _read_json(value: bytes) -> Any:
         document = orjson.loads(value)
     except orjson.JSONDecodeError as error:
         document = _read_json_leniently(value, error)
-    if value.count(b"[") + value.count(b"{") > _MOST_DEPTH and _deeper_than(document, _MOST_DEPTH):
+    if len(value) > 2 * _MOST_DEPTH and _brackets(value) > _MOST_DEPTH and _deeper_than(document, _MOST_DEPTH):
         raise Unjudgeable("too_deep", f"the JSON is nested deeper than {_MOST_DEPTH} levels", Stage.READ)
     return document
 
@@ -221,6 +226,10 @@ def _read_json_leniently(value: bytes, cause: orjson.JSONDecodeError) -> Any:
             pass  # not JSON for another reason too: report the first
     kind = "too_deep" if "depth" in str(cause) or "recursion" in str(cause) else "not_json"
     raise Unjudgeable(kind, f"the value is not JSON: {cause.msg} at character {cause.pos}", Stage.READ) from None
+
+
+def _brackets(value: bytes) -> int:
+    return value.count(b"[") + value.count(b"{")
 
 
 def _deeper_than(document: Any, depth: int) -> bool:

@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import orjson
@@ -20,6 +21,7 @@ _ALWAYS: KafkaHeaders = [
     ("ce_type", b"moderation.verdict.v1"),
 ]
 _LABELS = {label: ("moderation-label", label.value.encode()) for label in Label}
+_NO_CATEGORIES = ("moderation-categories", b"")
 _SHADOW = ("moderation-shadow", b"true")
 DecimalText = Annotated[str, Field(pattern=r"^-?\d+$")]  # a header is text
 
@@ -65,19 +67,25 @@ def verdict_headers(verdict: Verdict, of_record: Headers) -> KafkaHeaders:
 
     Written out, because this runs for every event: a model built and dumped costs as much as the verdict itself.
     """
+    categories = verdict.violated_categories
     headers = [
         *_ALWAYS,
         ("ce_id", verdict.verdict_id.encode()),
-        ("ce_source", b"/moderation-worker/" + verdict.source.topic.encode()),
+        ("ce_source", _source(verdict.source.topic)),
         ("ce_subject", verdict.event_id.encode("utf-8", "replace")),
         ("ce_time", orjson.dumps(verdict.decided_at, option=UTC_TIMES)[1:-1]),
         _LABELS[verdict.label],
-        ("moderation-categories", ",".join(verdict.violated_categories).encode()),
+        ("moderation-categories", ",".join(categories).encode()) if categories else _NO_CATEGORIES,
     ]
     traceparent = header(of_record, "traceparent") if of_record else None
     if traceparent is not None and _TRACEPARENT.fullmatch(traceparent):
         headers.append(("traceparent", traceparent))
     return headers
+
+
+@lru_cache(64)
+def _source(topic: str) -> bytes:
+    return b"/moderation-worker/" + topic.encode()
 
 
 def shadow_headers(verdict: Verdict, of_record: Headers) -> KafkaHeaders:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from worker.contract.chat_event import ChatEvent, ImagePart, ImageUrlPart, Message, TextPart
@@ -12,12 +13,19 @@ _LARGE: Final = 1 << 19  # characters: to spell and hash more than that takes a 
 
 def content_stays(event: ChatEvent) -> bool:
     """Whether the event holds all that is judged: the picture behind an https URL may be another one the next time."""
-    return all(isinstance(message.content, str) or all(map(_is_held, message.images)) for message in event.messages)
+    for message in event.messages:
+        if not isinstance(message.content, str) and not all(map(_is_held, message.images)):
+            return False
+    return True
 
 
 def is_large(event: ChatEvent) -> bool:
     """Whether its key takes so long that a thread should make it."""
-    return sum(map(_length, event.messages)) > _LARGE
+    size = 0
+    for message in event.messages:
+        content = message.content
+        size += len(content) if isinstance(content, str) else sum([len(_part(part)[1]) for part in content])
+    return size > _LARGE
 
 
 def content_key(event: ChatEvent, policy: Policy) -> bytes:
@@ -26,28 +34,31 @@ def content_key(event: ChatEvent, policy: Policy) -> bytes:
     Nothing else of an event may change a judgement. Senders choose the content, so the digest is one for which nobody
     can make two contents with the same key.
     """
-    digest = hashlib.sha256(policy.canonical)  # a JSON object: it is clear where it ends
+    digest = _begun(policy.canonical).copy()  # a JSON object: it is clear where it ends
     digest.update(_spelled(event.messages))
     return digest.digest()
 
 
-def _length(message: Message) -> int:
-    content = message.content
-    return len(content) if isinstance(content, str) else sum(len(_part(part)[1]) for part in content)
+@lru_cache(1024)
+def _begun(canonical: bytes) -> "hashlib._Hash":
+    """The digest of what every key of a policy begins with."""
+    return hashlib.sha256(canonical)
 
 
 def _spelled(messages: Sequence[Message]) -> bytes:
-    """The messages as words, after the words' lengths: no two sequences of messages are spelled the same."""
-    words: list[str] = []
-    for message in messages:
-        if isinstance(message.content, str):
-            words += (message.role, "string", message.content)
-        else:
-            words += (message.role, str(len(message.content)))
-            for part in message.content:
-                words += _part(part)
-    lengths = ",".join([str(len(word)) for word in words])
-    return f"{lengths}:{''.join(words)}".encode("utf-8", "surrogatepass")  # a key for what no guard can take, too
+    """The messages with the length of everything before it: no two sequences of messages are spelled the same."""
+    spelled = [
+        f"{message.role} string {len(content)}:{content}"
+        if isinstance(content := message.content, str)
+        else f"{message.role} parts {len(content)}:{''.join(map(_spelled_part, content))}"
+        for message in messages
+    ]
+    return "".join(spelled).encode("utf-8", "surrogatepass")  # a key for what no guard can take, too
+
+
+def _spelled_part(part: TextPart | ImagePart | ImageUrlPart) -> str:
+    kind, content = _part(part)
+    return f"{kind} {len(content)}:{content}"
 
 
 def _part(part: TextPart | ImagePart | ImageUrlPart) -> tuple[str, str]:

@@ -22,6 +22,9 @@ _VOTES: dict[Reading, tuple[Reason, Label]] = {
 }
 
 
+_Scored = list[tuple[float, Finding]]
+
+
 @dataclass(slots=True)
 class GuardAnswer:
     """What one guard said of an event."""
@@ -48,16 +51,22 @@ def decide(answers: Sequence[GuardAnswer], policy: Policy, scope: Sequence[Reaso
     """The decision on an event. The most severe reason gives the label; what cannot be trusted goes to review, never
     to safe. `scope` is what the policy itself says of the event (see `scope_of`)."""
     votes: dict[Reason, Label] = {}
-    content = _trusted(LLAMA_GUARD, answers, votes)
-    attacks = _trusted(PROMPT_GUARD, answers, votes)
+    unsafe_score = attack_score = None
+    speaking: _Scored = []
+    attacks: _Scored = []
+    for answer in answers:
+        if answer.guard == LLAMA_GUARD:
+            unsafe_score = _read(answer.findings, policy.categories_wanted_from, speaking, votes)
+        elif answer.guard == PROMPT_GUARD:
+            attack_score = _read(answer.findings, policy.prompt_attack_threshold, attacks, votes)
     for answer in answers:
         if not answer.preparation.complete:
             votes[Reason.INCOMPLETE_COVERAGE] = Label.REVIEW
+    if not (speaking or attacks or votes or scope):  # as most are
+        return Decision(Label.SAFE, unsafe_score=unsafe_score, attack_score=attack_score)
 
-    categories, category_scores = _judge_content(content, policy, votes)
-    attack_score = _highest(attacks)
-    attack = attack_score is not None and attack_score >= policy.prompt_attack_threshold
-    if attack and policy.prompt_attack_action != "ignore":
+    categories, category_scores = _judge_content(speaking, policy, votes)
+    if attacks and policy.prompt_attack_action != "ignore":
         votes[Reason.PROMPT_GUARD] = Label(policy.prompt_attack_action)
     for reason in scope:
         votes[reason] = Label.REVIEW if reason is Reason.IMAGE_REVIEW else Label.SAFE
@@ -67,32 +76,32 @@ def decide(answers: Sequence[GuardAnswer], policy: Policy, scope: Sequence[Reaso
         label=votes[reasons[0]] if reasons else Label.SAFE,
         reasons=tuple(reasons),
         violated_categories=categories,
-        prompt_attack=attack,
-        unsafe_score=_highest(content),
+        prompt_attack=bool(attacks),
+        unsafe_score=unsafe_score,
         attack_score=attack_score,
         category_scores=category_scores,
     )
 
 
-def _trusted(guard: str, answers: Sequence[GuardAnswer], votes: dict[Reason, Label]) -> list[tuple[float, Finding]]:
-    """A guard's findings with their scores. One that cannot be trusted is left out, and votes for review."""
-    trusted = []
-    for answer in answers:
-        if answer.guard != guard:
-            continue
-        for finding in answer.findings:
-            if finding.fault is not None:
-                votes[Reason(finding.fault.value)] = Label.REVIEW
-            elif finding.score is None or not _is_sound(finding):
-                votes[Reason.UNPARSEABLE] = Label.REVIEW
-            else:
-                trusted.append((finding.score, finding))
-    return trusted
+def _read(findings: Sequence[Finding], threshold: float, reaching: _Scored, votes: dict[Reason, Label]) -> float | None:
+    """The highest score of a guard; the findings that reach the threshold go to `reaching`. One that cannot be trusted
+    is left out, and votes for review."""
+    highest = None
+    for finding in findings:
+        score = finding.score
+        if finding.fault is not None:
+            votes[Reason(finding.fault.value)] = Label.REVIEW
+        elif score is None or not (0 <= score <= 1 and _names_are_sound(finding)):  # NaN, too, is in no order
+            votes[Reason.UNPARSEABLE] = Label.REVIEW
+        else:
+            if highest is None or score > highest:
+                highest = score
+            if score >= threshold:
+                reaching.append((score, finding))
+    return highest
 
 
-def _is_sound(finding: Finding) -> bool:
-    if finding.score is None or not 0 <= finding.score <= 1:  # NaN, too, is in no order
-        return False
+def _names_are_sound(finding: Finding) -> bool:
     if not finding.categories and not finding.category_scores:  # as most are: this runs for every check
         return True
     known = set(finding.categories).union(finding.category_scores) <= _KNOWN_KEYS
@@ -100,13 +109,12 @@ def _is_sound(finding: Finding) -> bool:
 
 
 def _judge_content(
-    findings: Sequence[tuple[float, Finding]], policy: Policy, votes: dict[Reason, Label]
+    findings: _Scored, policy: Policy, votes: dict[Reason, Label]
 ) -> tuple[tuple[str, ...], dict[str, float]]:
-    """Votes on Llama Guard's windows. Returns the union of the categories that speak, and their highest scores."""
+    """Votes on Llama Guard's windows with a score at which categories matter. Returns the union of the categories that
+    speak, and their highest scores."""
     scores: dict[str, float] = {}
     for score, finding in findings:
-        if score < policy.categories_wanted_from:
-            continue
         if not finding.categories:  # unsafe without a category is not the guard's grammar
             _vote(votes, Reason.UNPARSEABLE, Label.REVIEW)
             continue
@@ -129,7 +137,3 @@ def _vote(votes: dict[Reason, Label], reason: Reason, label: Label) -> None:
     """A reason counts as the most severe of its votes."""
     if reason not in votes or _SEVERITY[label] > _SEVERITY[votes[reason]]:
         votes[reason] = label
-
-
-def _highest(findings: Sequence[tuple[float, Finding]]) -> float | None:
-    return max([score for score, _ in findings], default=None)

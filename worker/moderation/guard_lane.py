@@ -15,7 +15,7 @@ from worker.guards.runner import DeviceLost, DeviceThread, Judged
 from worker.moderation.guard_breaker import GuardBreaker, State
 from worker.moderation.lane_metrics import LaneMetrics
 from worker.moderation.request import Request
-from worker.observability import tracing
+from worker.observability import metrics, tracing
 
 log = structlog.get_logger(__name__)
 
@@ -103,7 +103,7 @@ class GuardLane:
         Sets `started` when the first check has left for the device. While the guard is down the findings are there at
         once, each with the fault `guard_unavailable`, and `started` stays as it is.
         """
-        now, ended = self._clock(), []
+        now, ended, closed = self._clock(), [], self._breaker.state is State.CLOSED
         with self._queue:
             for request in requests:
                 answer = request.answers[number]
@@ -114,17 +114,23 @@ class GuardLane:
                 if self._lost is not None:
                     request.fail(self._lost)
                     ended.append(request)
-                elif self._breaker.admits():
-                    if self._breaker.state is State.HALF_OPEN:
-                        self._trial = request
+                elif closed or self._admits(request):
                     for position, check in enumerate(checks):
                         self._batcher.add(_Work(check, now, request, findings, position))
                 else:
+                    metrics.FAULTS.labels(self.guard.name, Fault.GUARD_UNAVAILABLE.value).inc(len(checks))
                     request.left -= len(checks)
                     if not request.left:
                         ended.append(request)
         self._pump_soon()
         return ended
+
+    def _admits(self, request: Request) -> bool:
+        """Whether a guard that was down is to be asked: by one request at a time."""
+        admitted = self._breaker.admits()
+        if admitted and self._breaker.state is State.HALF_OPEN:
+            self._trial = request
+        return admitted
 
     def gave_up(self, request: Request) -> None:
         """A request is over before its findings have come."""
@@ -228,6 +234,8 @@ class GuardLane:
         for work, finding in zip(works, findings, strict=True):
             work.findings[work.position] = finding
             request = work.request
+            if finding.fault is not None and not request.over:
+                metrics.FAULTS.labels(self.guard.name, finding.fault.value).inc()
             request.left -= 1
             if not request.left and not request.over:
                 answered.append(request)

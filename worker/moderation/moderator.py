@@ -117,18 +117,13 @@ class Moderator:
         if self._single_flight is None or not content_stays(event):
             return True
         if is_large(event):
-            self._finding_keys.add(task := asyncio.create_task(self._find_key(request)))
+            self._finding_keys.add(task := asyncio.create_task(self._find_key(request, self._single_flight)))
             task.add_done_callback(self._finding_keys.discard)
             return False
         request.key = content_key(event, policy)
-        return self._leads(request)
+        return self._single_flight.leads(request)
 
-    def _leads(self, request: Request) -> bool:
-        """Whether the request is the first one of its content."""
-        assert self._single_flight is not None
-        return not self._single_flight.answers(request) and self._single_flight.leads(request)
-
-    async def _find_key(self, request: Request) -> None:
+    async def _find_key(self, request: Request, single_flight: SingleFlight) -> None:
         """On a thread: meanwhile it would hold up the event loop."""
         try:
             request.key = await asyncio.to_thread(content_key, request.event, request.policy)
@@ -136,7 +131,7 @@ class Moderator:
             request.fail(error)
             self._tell((request,))
         if not request.over:
-            self._go_on((request,), self._leads)
+            self._go_on((request,), single_flight.leads)
 
     def _answered(self, requests: Sequence[Request]) -> None:
         """The guards have answered, or failed."""
@@ -171,5 +166,5 @@ class Moderator:
         if self._hear is not None:
             self._hear(requests)
         for request in requests:
-            request.answers = ()  # what was prepared is large
+            request.forget()
         tell(requests)

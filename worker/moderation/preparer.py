@@ -96,7 +96,13 @@ class Preparer:
         assert event is not None  # else there is nothing to ask the guards
         try:
             request.answers = [GuardAnswer(guard.name, guard.prepare(event, policy)) for guard in self._guards]
-            self._count(request)
+            tokens = 0
+            for answer in request.answers:
+                for check in answer.preparation.checks:
+                    tokens += check.tokens
+            with self._counting:
+                self._ahead += tokens
+                request.tokens_ahead = tokens
         except Unjudgeable as cause:
             request.error = cause
         except BaseException as error:  # content that a library cannot take; a panic in Rust is no Exception
@@ -107,12 +113,6 @@ class Preparer:
                 "prepare_failed", f"the event could not be prepared ({type(error).__name__})", Stage.PREPARE
             )
 
-    def _count(self, request: Request) -> None:
-        tokens = sum([check.tokens for answer in request.answers for check in answer.preparation.checks])
-        with self._counting:
-            self._ahead += tokens
-            request.tokens_ahead = tokens
-
     def _finished(self) -> None:
         self._active -= 1
         self._hand_back()
@@ -120,11 +120,9 @@ class Preparer:
 
     def _hand_back(self) -> None:
         self._told = False
-        prepared: list[Request] = []
-        while self._done:
-            request, waited, took = self._done.popleft()
-            _QUEUE_SECONDS.observe(waited)
-            _SECONDS.observe(took)
-            prepared.append(request)
-        if prepared:
-            self._then(prepared)
+        done = [self._done.popleft() for _ in range(len(self._done))]  # the threads add to it meanwhile
+        if done:
+            requests, waited, took = zip(*done, strict=True)
+            _QUEUE_SECONDS.observe_all(waited)
+            _SECONDS.observe_all(took)
+            self._then(requests)

@@ -84,6 +84,11 @@ class Request:
         request.event, request.policy = event, policy
         return request
 
+    def forget(self) -> None:
+        """Lets go of what it took to judge it, which may be large: it has its verdict, or will have none."""
+        self.answers, self.judgement = (), None
+        self.event = self.scope = None  # type: ignore[assignment]  # nobody asks for them any more
+
     def fail(self, error: BaseException) -> None:
         """There will be no verdict."""
         self.error, self.over = error, True

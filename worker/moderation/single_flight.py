@@ -25,21 +25,18 @@ class SingleFlight:
     def __len__(self) -> int:
         return len(self._followers)
 
-    def answers(self, request: Request) -> bool:
-        """Whether an earlier judgement is the request's answer; it has it then."""
-        request.judgement = self._cache.get(request.key)
-        request.cached = request.judgement is not None
-        if request.cached:
-            _HIT.inc()
-        return request.cached
-
     def leads(self, request: Request) -> bool:
-        """Whether the request is to be judged; if not it follows another one, and `came` or `gave_up` hands it out."""
-        followers = self._followers.get(request.key)
-        if followers is not None:
+        """Whether a request is to be judged. If not it has an earlier judgement now, or follows another one of its
+        content, and `came` or `gave_up` hands it out."""
+        key = request.key
+        if (kept := self._cache.get(key)) is not None:
+            request.judgement, request.cached = kept, True
+            _HIT.inc()
+            return False
+        if (followers := self._followers.get(key)) is not None:
             followers.append(request)
             return False
-        self._followers[request.key] = []
+        self._followers[key] = []
         request.leads = True
         _MISS.inc()
         return True

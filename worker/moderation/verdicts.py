@@ -24,27 +24,29 @@ class VerdictWriter:
         """The verdict on a request that was decided so many seconds after its arrival."""
         event, policy, record, decision = request.event, request.policy, request.record, judgement.decision
         carries_event = decision.label is Label.REVIEW and self._event_in_reviews
-        return Verdict(
-            verdict_id=spelled_id_of(record.topic, record.partition, record.offset, record.timestamp),
-            event_id=event.event_id,
-            conversation_id=event.conversation_id,
-            tenant=event.tenant,
-            label=decision.label,
-            reasons=decision.reasons,
-            explanation=explain(decision, policy, stand_in=self._stand_in),
-            violated_categories=decision.violated_categories,
-            prompt_attack=decision.prompt_attack,
-            judged_role=judged_role(event),
-            scores=_scores(decision),
-            policy=_policy_ref(policy.name, policy.hash),
-            models=self._models,
-            coverage=judgement.coverage,
-            source=Source(record.topic, record.partition, record.offset),
-            decided_at=decided_at,
-            latency_ms=round(seconds * 1000, 3),
-            cached=request.cached,
-            metadata=event.metadata,
-            event=event if carries_event else None,
+        return Verdict.of(
+            {
+                "verdict_id": spelled_id_of(record.topic, record.partition, record.offset, record.timestamp),
+                "event_id": event.event_id,
+                "conversation_id": event.conversation_id,
+                "tenant": event.tenant,
+                "label": decision.label,
+                "reasons": decision.reasons,
+                "explanation": explain(decision, policy, stand_in=self._stand_in),
+                "violated_categories": decision.violated_categories,
+                "prompt_attack": decision.prompt_attack,
+                "judged_role": judged_role(event),
+                "scores": _scores(decision),
+                "policy": _policy_ref(policy.name, policy.hash),
+                "models": self._models,
+                "coverage": judgement.coverage,
+                "source": Source(record.topic, record.partition, record.offset),
+                "decided_at": decided_at,
+                "latency_ms": int(seconds * 1e6) / 1000,
+                "cached": request.cached,
+                "metadata": event.metadata,
+                "event": event if carries_event else None,
+            }
         )
 
 
@@ -63,7 +65,8 @@ def _scores(decision: Decision) -> Scores:
 
 
 def _rounded(score: float | None) -> float | None:
-    return None if score is None else round(score, 6)
+    """To six digits behind the point, at a third of the cost of round()."""
+    return None if score is None else int(score * 1e6 + 0.5) / 1e6
 
 
 def _coverage(answers: Sequence[GuardAnswer]) -> Coverage:

@@ -43,17 +43,29 @@ class DeadLetterLimits:
         """Dead letters since the last verdict."""
         return self._run_length
 
-    def saw(self, cause: str | None) -> Exceeded | None:
-        """An outcome was confirmed: a dead letter with its error type, or a verdict (None). What it exceeded."""
+    def saw(self, cause: str) -> Exceeded | None:
+        """A dead letter was confirmed. What it exceeded."""
         in_a_row, in_window = self._saw_in_a_row(cause), self._saw_in_window(cause)  # both see every outcome
         return in_a_row or in_window
 
-    def _saw_in_a_row(self, cause: str | None) -> Exceeded | None:
-        if cause is None:
-            if self._run_length:
-                self._run.clear()
-                self._run_length = 0
+    def saw_verdicts(self, count: int) -> Exceeded | None:
+        """So many verdicts were confirmed, one after the other. What they exceeded: the window may be full now."""
+        if count and self._run_length:
+            self._run.clear()
+            self._run_length = 0
+        if not count or not self._most_share:
             return None
+        exceeded = None
+        most = self._most_share * self._window_size
+        while count and (len(self._window) < self._window_size or self._bad > most):
+            exceeded = self._saw_in_window(None) or exceeded
+            count -= 1
+        self._window.extend([None] * count)  # each of them makes a full window's share no larger
+        for _ in range(len(self._window) - self._window_size):
+            self._bad -= self._window.popleft() is not None
+        return exceeded
+
+    def _saw_in_a_row(self, cause: str) -> Exceeded | None:
         self._run[cause] += 1
         self._run_length += 1
         if not 0 < self._most_consecutive < self._run_length:

@@ -1,10 +1,13 @@
 """Stops the worker where nearly everything has become a dead letter: a person should look before a topic is moved."""
 
-from worker.contract.dead_letter import DeadLetter, replay_count
+from collections.abc import Iterable
+
+from worker.contract.dead_letter import replay_count
+from worker.contract.verdict import Verdict
 from worker.exit_codes import ExitCode
 from worker.observability import metrics
 from worker.settings import ENV_PREFIX, Settings
-from worker.stream.dead_letter_limits import DeadLetterLimits
+from worker.stream.dead_letter_limits import DeadLetterLimits, Exceeded
 from worker.stream.orderly_stop import OrderlyStop
 from worker.stream.work import Outcome
 
@@ -20,18 +23,22 @@ class DeadLetterStop:
             window=settings.dead_letter_limit_window,
         )
 
-    def confirmed(self, outcome: Outcome) -> None:
-        """The broker has this outcome. Passing a limit stops the worker as SIGTERM does: what is in flight is finished
-        and committed, and everything else waits in Kafka."""
-        cause = None
-        if isinstance(outcome, DeadLetter):
-            if replay_count(outcome.headers):
-                return  # it was a dead letter before: nothing new goes wrong, and a replay must not stop the worker
-            cause = outcome.error_type
-        before = self._limits.in_a_row
-        exceeded = self._limits.saw(cause)
-        if before or cause:
+    def confirmed(self, outcomes: Iterable[Outcome]) -> None:
+        """The broker has these outcomes. Passing a limit stops the worker as SIGTERM does: what is in flight is
+        finished and committed, and everything else waits in Kafka."""
+        before, verdicts = self._limits.in_a_row, 0
+        for outcome in outcomes:
+            if isinstance(outcome, Verdict):
+                verdicts += 1
+            elif not replay_count(outcome.headers):  # a replay must not stop the worker: nothing new goes wrong
+                self._exceeded(self._limits.saw_verdicts(verdicts))
+                self._exceeded(self._limits.saw(outcome.error_type))
+                verdicts = 0
+        self._exceeded(self._limits.saw_verdicts(verdicts))
+        if before or self._limits.in_a_row:
             metrics.DEAD_LETTERS_IN_A_ROW.set(self._limits.in_a_row)
+
+    def _exceeded(self, exceeded: Exceeded | None) -> None:
         if exceeded is None:
             return
         self._stop.ask(

@@ -84,12 +84,13 @@ class Isolation:
 
     def leave(self, works: Sequence[Work], *, answered: bool) -> Sequence[Work]:
         """Records are finished (`answered`) or were given back; say it once. Those that may begin now."""
-        for work in works:
-            if work.case is not None:
-                self._leave(work.case, answered=answered)
-            else:
-                self._journal.remove(work.slot)
-                self._unsuspected -= 1
+        unsuspected = [work.slot for work in works if work.case is None]
+        self._journal.remove_all(unsuspected)
+        self._unsuspected -= len(unsuspected)
+        if len(unsuspected) < len(works):
+            for work in works:
+                if work.case is not None:
+                    self._leave(work.case, answered=answered)
         if self._suspects.waiting or not (self._suspects.inside or self._unsuspected):
             return self._admit()
         return ()  # the next fetch writes what has changed

@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,8 @@ _ENTRY: Final = struct.Struct("<qqiBBxxI4x")  # offset, timestamp, partition, ki
 _SIZE: Final = _ENTRY.size  # 32: divides a page, and so does the header
 _EMPTY: Final = bytes(_SIZE)
 _SALT: Final = 0x5A17F11E  # so that zeros do not match
+_UNSUSPECTED: Final = _SALT ^ 1 << 16  # in flight, without a kill
+_CHECK: Final = 0xFFFFFFFF
 _MOST_BYTES = 64 << 20  # of a file that can be a journal
 
 NO_SLOT: Final = -1
@@ -53,21 +55,30 @@ class Journal:
         self._ok = file is not None
         metrics.JOURNAL_FAILING.set(not self._ok)
 
-    def add_all(self, names: Iterable[tuple[int, int, int]]) -> list[int]:
+    def add_all(self, names: Sequence[tuple[int, int, int]]) -> list[int]:
         """Puts names that are in flight, and no suspects, into free slots; `NO_SLOT` where there is none.
 
         As `add` does it one by one. Written out, because it runs for every event.
         """
-        table, free, pack, slots, start = self._table, self._free, _ENTRY.pack_into, [], 0
-        for partition, offset, timestamp in names:
-            if not free:
-                slots.append(NO_SLOT)
-                continue
-            slots.append(slot := free.pop())
-            start = len(_HEADER) + slot * _SIZE
-            pack(table, start, offset, timestamp, partition, 0, 1, _check(partition, offset, timestamp, 0, True))
-            self._changed(start)
-        return slots
+        left = max(0, len(self._free) - len(names))
+        slots = self._free[left:]
+        del self._free[left:]
+        table, pack, first = self._table, _ENTRY.pack_into, len(_HEADER)
+        for slot, (partition, offset, timestamp) in zip(slots, names, strict=False):
+            check = (offset ^ timestamp ^ (offset >> 32) ^ (timestamp >> 32) ^ partition ^ _UNSUSPECTED) & _CHECK
+            pack(table, first + slot * _SIZE, offset, timestamp, partition, 0, True, check)
+        self._changed_all(slots)
+        return slots + [NO_SLOT] * (len(names) - len(slots))
+
+    def remove_all(self, slots: Iterable[int]) -> None:
+        """Frees slots."""
+        freed = [slot for slot in slots if slot != NO_SLOT]
+        table, first = self._table, len(_HEADER)
+        for slot in freed:
+            start = first + slot * _SIZE
+            table[start : start + _SIZE] = _EMPTY
+        self._free += freed
+        self._changed_all(freed)
 
     def add(self, name: Name, kills: int, in_flight: bool) -> int:
         """Puts a name into a free slot; `NO_SLOT` where there is none."""
@@ -89,12 +100,7 @@ class Journal:
 
     def remove(self, slot: int) -> None:
         """Frees a slot."""
-        if slot == NO_SLOT:
-            return
-        start = len(_HEADER) + slot * _SIZE
-        self._table[start : start + _SIZE] = _EMPTY
-        self._free.append(slot)
-        self._changed(start)
+        self.remove_all((slot,))
 
     def write(self) -> None:
         """Brings the file up to date, with one write. Raises nothing: what fails is tried again by the next one."""
@@ -128,6 +134,11 @@ class Journal:
             with contextlib.suppress(OSError):  # then the next worker finds what it says
                 self._path.unlink()
             self.close()
+
+    def _changed_all(self, slots: Sequence[int]) -> None:
+        if slots:
+            self._changed(len(_HEADER) + min(slots) * _SIZE)
+            self._changed(len(_HEADER) + max(slots) * _SIZE)
 
     def _changed(self, start: int) -> None:
         if start < self._from:
@@ -188,7 +199,7 @@ def open_journal(directory: Path, group: str, topic: str, capacity: int) -> tupl
 def _check(partition: int, offset: int, timestamp: int, kills: int, in_flight: bool) -> int:
     """Tells an entry from other bytes. A checksum such as CRC-32 would cost as much as all the rest of an entry."""
     mixed = offset ^ timestamp ^ (offset >> 32) ^ (timestamp >> 32) ^ partition ^ kills << 24 ^ in_flight << 16
-    return (mixed ^ _SALT) & 0xFFFFFFFF
+    return (mixed ^ _SALT) & _CHECK
 
 
 def _read(file: JournalFile) -> list[Trace]:

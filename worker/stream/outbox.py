@@ -4,22 +4,13 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from worker.contract.record import Headers
 from worker.stream.work import Work
 
 # Told once of each work: with None when the broker has its outcome, or with what kept it from having it.
 Settled = Callable[[Sequence[Work], BaseException | None], object]
-
-
-class Parcel(NamedTuple):
-    """A record to publish, and whose outcome it is."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-    work: Work
 
 
 class Batch(Protocol):
@@ -53,29 +44,29 @@ class Outbox:
 
     def __init__(self, carrier: Carrier, topic: str, partition: int, settled: Settled) -> None:
         self._carrier, self._topic, self._partition, self._settled = carrier, topic, partition, settled
-        self._waiting: deque[Parcel] = deque()
+        self._waiting: deque[tuple[Batch, list[Work]]] = deque()  # in the order in which they leave; the last one grows
         self._on_its_way: asyncio.Future[None] | None = None
         self._failed: BaseException | None = None
 
-    def put(self, parcel: Parcel) -> None:
-        """Hands a record over. After a failure nothing leaves any more: it would overtake what failed."""
+    def put(self, key: bytes | None, value: bytes | None, headers: Headers, work: Work) -> None:
+        """Hands a work's record over. After a failure nothing leaves any more: it would overtake what failed."""
         if self._failed is not None:
-            self._settled((parcel.work,), self._failed)
+            self._settled((work,), self._failed)
             return
-        self._waiting.append(parcel)
-        if len(self._waiting) == 1 and self._on_its_way is None:
+        waiting = self._waiting
+        # At once into the batch: its bytes are let go of while the processor still has them at hand.
+        if waiting and waiting[-1][0].append(timestamp=None, key=key, value=value, headers=headers) is not None:
+            waiting[-1][1].append(work)
+            return
+        batch = self._carrier.create_batch()
+        batch.append(timestamp=None, key=key, value=value, headers=headers)
+        waiting.append((batch, [work]))
+        if len(waiting) == 1 and self._on_its_way is None:
             self._carrier.leave_soon(self)
 
     def send_off(self) -> None:
-        """Sends what waits, as much as one batch holds."""
-        waiting, batch, works = self._waiting, self._carrier.create_batch(), []
-        append = batch.append
-        while waiting:
-            key, value, headers, work = waiting[0]
-            if append(timestamp=None, key=key, value=value, headers=headers) is None:
-                break
-            waiting.popleft()
-            works.append(work)
+        """Sends the first batch that waits."""
+        batch, works = self._waiting.popleft()
         batch.close()
         self._on_its_way = asyncio.ensure_future(self._carrier.carry(batch, self._topic, self._partition))
         self._on_its_way.add_done_callback(partial(self._arrived, works))
@@ -84,7 +75,7 @@ class Outbox:
         self._on_its_way = None
         self._failed = asyncio.CancelledError() if carried.cancelled() else carried.exception()
         if self._failed is not None:
-            works += [parcel.work for parcel in self._waiting]
+            works += [work for _, waiting in self._waiting for work in waiting]
             self._waiting.clear()
         elif self._waiting:
             self._carrier.leave_soon(self)

@@ -1,7 +1,7 @@
 """What came out: the outcomes that the broker confirmed, by label, category and tenant."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from worker.contract.errors import CAUSES
 from worker.contract.verdict import Label, Verdict
@@ -49,21 +49,19 @@ class OutcomeCounts:
     def _of(tenant: str) -> dict[Label, Count]:
         return {label: metrics.TENANT_VERDICTS.labels(tenant, label.value) for label in Label}
 
-    def confirmed(self, works: Iterable[Work]) -> None:
+    def confirmed(self, works: Sequence[Work]) -> None:
         """The broker has the outcomes of these."""
         now = self._clock()
+        _PUBLISH_SECONDS.observe_all([now - work.decided for work in works])
+        _END_TO_END_SECONDS.observe_all([now - work.arrived for work in works])
         for work in works:
             outcome = work.outcome
-            _PUBLISH_SECONDS.observe(now - work.decided)
-            _END_TO_END_SECONDS.observe(now - work.arrived)
             if isinstance(outcome, Verdict):
                 self._verdict(outcome)
-                if self._recent is not None:
-                    self._recent.verdict(outcome, now - work.arrived)
             elif outcome is not None:
                 metrics.DEAD_LETTERS.labels(outcome.error_type).inc()
-                if self._recent is not None:
-                    self._recent.dead_letter(outcome, now - work.arrived)
+        if self._recent is not None:
+            self._recent.confirmed(works, now)
 
     def _verdict(self, verdict: Verdict) -> None:
         self._by_label[verdict.label].inc()

@@ -73,10 +73,10 @@ class Pipeline:
 
     def take(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
         """Records were fetched, in offset order a partition. Each takes its places before any of them begins."""
-        arrived, taken = time.monotonic(), list[Work]()
+        arrived, decide, taken = time.monotonic(), self._decide, list[Work]()
         for partition, records in fetched.items():
             if (owner := self.progress.of(partition)) is not None:
-                works = [Work(record, arrived, self._decide, owner) for record in records]
+                works = [Work(record, arrived, decide, owner) for record in records]
                 owner.take(works)
                 taken += works
         if tracing.tracer is not None:
@@ -166,11 +166,10 @@ class Pipeline:
         """Their partitions' finished prefixes move on; commits follow these."""
         self.progress.done(works)
         self._counts.confirmed(works)
+        self._dead_letter_stop.confirmed([work.outcome for work in works if work.outcome is not None])
         self._health.finished()
         for work in works:
-            assert work.outcome is not None
-            self._dead_letter_stop.confirmed(work.outcome)
-            if work.span is not None:
+            if work.span is not None and work.outcome is not None:
                 spans.answered(work.span, work.outcome)
                 work.span = None
         self._end(works, answered=True)
@@ -184,7 +183,7 @@ class Pipeline:
             if work.span is not None:
                 spans.given_back(work.span)
                 work.span = None
-            if (following := self._key_order.leave(work)) is not None:
+            if not work.left_its_key and (following := self._key_order.leave(work)) is not None:
                 behind.append(following)
         if behind:
             self._publish(behind)

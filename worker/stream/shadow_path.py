@@ -110,7 +110,7 @@ class ShadowTopic:
                 producer = AIOKafkaProducer(
                     bootstrap_servers=self._settings.bootstrap_servers,
                     acks=1,
-                    compression_type="lz4",
+                    compression_type="zstd",
                     linger_ms=20,
                     max_request_size=self._settings.max_record_bytes,
                     request_timeout_ms=10_000,
