@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from worker.contract.chat_event import ChatEvent, read_chat_event
-from worker.contract.errors import Unjudgeable
+from worker.contract.errors import Stage, Unjudgeable
 from worker.contract.record import PlainRecord
 from worker.stream import event_reader as module
 from worker.stream.event_reader import EventReader
@@ -109,3 +109,12 @@ async def test_what_is_given_back_while_it_is_read_is_told_to_nobody(monkeypatch
     gone.over = True
     go_on.set()
     assert await reading.until(1) == [stays]
+
+
+async def test_what_has_an_error_already_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "read_chat_event", lambda _value: pytest.fail("it was read"))
+    condemned = Work(PlainRecord("t", 0, 0, value=value(1)), 0.0, lambda _works: None, PartitionProgress(0))
+    condemned.error = Unjudgeable("killed_the_worker", "thrice", Stage.JUDGE)
+    reading = Reading()
+    reading.reader.read([condemned])
+    assert reading.read == [condemned]

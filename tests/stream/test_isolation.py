@@ -122,11 +122,10 @@ def test_the_third_kill_condemns_and_the_log_names_the_place_and_no_content(life
     with capture_logs() as logs:
         life = life.killed()
         (condemned,) = life.take(1)
-        assert life.begun == [1], "it waits for nobody"
-        with pytest.raises(Unjudgeable) as caught:
-            life.isolation.check(condemned)
-    assert (caught.value.error_type, caught.value.stage) == ("killed_the_worker", Stage.JUDGE)
-    assert caught.value.message == "the worker was killed 3 times while it judged this record"
+    assert life.begun == [1], "it waits for nobody"
+    assert isinstance(condemned.error, Unjudgeable)
+    assert (condemned.error.error_type, condemned.error.stage) == ("killed_the_worker", Stage.JUDGE)
+    assert condemned.error.message == "the worker was killed 3 times while it judged this record"
     place = {"topic": "chat.events", "partition": 0, "offset": 1, "kills": 3, "log_level": "error"}
     assert [{**line, "event": ""} for line in logs] == [{**place, "event": ""}] * 2
     assert [line["event"] for line in logs] == [
@@ -253,8 +252,7 @@ def test_without_a_journal_all_are_judged(tmp_path: Path) -> None:
     assert metrics.JOURNAL_FAILING._value.get() == 1
     works = [work(offset) for offset in (1, 2)]
     assert isolation.take(works) == works
-    for each in works:
-        isolation.check(each)
+    assert [each.error for each in works] == [None, None]
     isolation.leave(works, answered=True)
     isolation.end()
 

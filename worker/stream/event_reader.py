@@ -23,11 +23,13 @@ class EventReader:
         self._reading: set[asyncio.Task[None]] = set()
 
     def read(self, works: Sequence[Work]) -> None:
-        """Reads the works' records."""
+        """Reads the works' records; those that have an error already are told as they are."""
         small = []
         for work in works:
             value = work.record.value
-            if value is None or len(value) < _LARGE:
+            if work.error is not None:  # a record that kills whoever touches it, say
+                small.append(work)
+            elif value is None or len(value) < _LARGE:
                 _read(work)
                 small.append(work)
             else:

@@ -57,7 +57,8 @@ class Isolation:
 
     def take(self, works: Sequence[Work]) -> Sequence[Work]:
         """Records were fetched. Those that may begin now are named in the journal, all of them in one write, and
-        returned; the others are handed out by `leave`. Call `check` where one begins, and `leave` in the end."""
+        returned; the others are handed out by `leave`, which is to be called of each in the end. A record that killed
+        the worker too often is returned with its error."""
         if self._suspects.none:
             places = [(work.record.partition, work.record.offset, work.record.timestamp) for work in works]
             for work, slot in zip(works, self._journal.add_all(places), strict=True):
@@ -69,18 +70,11 @@ class Isolation:
         for work in works:
             work.case = case = self._suspects.arrive(_name_of(work.record))
             if case.condemned:
+                work.error = self._condemn(case)
                 condemned.append(work)
             else:
                 self._waiting[case] = work
         return condemned + self._admit()
-
-    def check(self, work: Work) -> None:
-        """Raises Unjudgeable where a record killed the worker too often."""
-        if work.case is not None and work.case.condemned:
-            kills = work.case.kills
-            log.error("killed_the_worker", **self._place(work.case.name), kills=kills)
-            message = f"the worker was killed {kills} times while it judged this record"
-            raise Unjudgeable("killed_the_worker", message, Stage.JUDGE)
 
     def leave(self, works: Sequence[Work], *, answered: bool) -> Sequence[Work]:
         """Records are finished (`answered`) or were given back; say it once. Those that may begin now."""
@@ -134,6 +128,11 @@ class Isolation:
         """A record ends the process, though not at once: that is a kill, and the journal stays as it is now."""
         self._journal.write()
         self._journal.close()
+
+    def _condemn(self, case: Case) -> Unjudgeable:
+        log.error("killed_the_worker", **self._place(case.name), kills=case.kills)
+        message = f"the worker was killed {case.kills} times while it judged this record"
+        return Unjudgeable("killed_the_worker", message, Stage.JUDGE)
 
     def _admit(self) -> list[Work]:
         admitted = self._suspects.admit()

@@ -95,7 +95,6 @@ class Pipeline:
         for work in works:
             if work.error is None:
                 try:
-                    self._isolation.check(work)
                     work.policy = self._policies.for_event(work.event)
                     judgeable.append(work)
                     continue
@@ -118,7 +117,7 @@ class Pipeline:
             if isinstance(work.error, Unjudgeable):
                 work.outcome = DeadLetter.of(work.record, work.error)
             elif work.error is not None:
-                self._broke(work, work.error)
+                self._broke((work,), work.error)
                 continue
             if work.started:
                 ready.append(work)
@@ -158,8 +157,7 @@ class Pipeline:
         if error is None:
             self._finish(works)
         else:
-            for work in works:
-                self._broke(work, error)
+            self._broke(works, error)
 
     @_ends_the_worker_if_it_fails
     def _finish(self, works: Sequence[Work]) -> None:
@@ -187,7 +185,8 @@ class Pipeline:
                 behind.append(following)
         if behind:
             self._publish(behind)
-        if admitted := self._isolation.leave(ended, answered=answered):
+        admitted = self._isolation.leave(ended, answered=answered)
+        if admitted and self.failure is None:
             self._reader.read(admitted)
 
     # -- what goes wrong, and what goes away --------------------------------------------------------------------------
@@ -201,15 +200,16 @@ class Pipeline:
         self.failure = error
         self._on_failure(error)
 
-    def _broke(self, work: Work, error: BaseException) -> None:
-        """A record that has no outcome."""
-        others = not work.owner.live and self._health.phase is Phase.DRAINING  # nobody's concern any more
-        if not others:
+    def _broke(self, works: Sequence[Work], error: BaseException) -> None:
+        """Records that have no outcome, or whose outcome does not get to the broker."""
+        draining = self._health.phase is Phase.DRAINING
+        if any(work.owner.live or not draining for work in works):  # the others are nobody's concern any more
             self.break_down(error)  # at once: the key's next event must not overtake this one
-        if work.span is not None:
-            spans.failed(work.span, error)
-            work.span = None
-        self._end((work,))
+        for work in works:
+            if work.span is not None:
+                spans.failed(work.span, error)
+                work.span = None
+        self._end(works)
 
     def give_back(self, works: Iterable[Work]) -> None:
         """Their next owner judges them."""

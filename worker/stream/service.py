@@ -134,6 +134,7 @@ class ModerationService(faust.Service):  # type: ignore[misc]
             self.health.polled(in_flight.events)
             if room := in_flight.room:
                 self._pipeline.take(await self._source.fetch(room))
+                await asyncio.sleep(0)  # what is there already is handed over without a pause: let others come between
             else:
                 await in_flight.wait_for_room(0.1)
                 await self._source.stay()
