@@ -24,8 +24,9 @@ $(INSTALLED): requirements.lock pyproject.toml
 demo: $(INSTALLED) ## The main job: a real Kafka, two workers, sample events (DEMO='--keep' leaves it running)
 	$(BIN)/moderation-worker demo $(DEMO)
 
-# Tests run in so many processes, each with a Kafka of its own. JOBS=0 runs them in one.
-JOBS ?= 2
+# Tests run in so many processes, each with a Kafka of its own: they wait a third of their time, so three keep two cores
+# busy. JOBS=0 runs them in one.
+JOBS ?= 3
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 test: $(INSTALLED) ## All tests, quick ones first, on a real Kafka (TEST='-m "not kafka"' leaves some out)

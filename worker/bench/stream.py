@@ -1,6 +1,7 @@
 """What the stream costs: the worker with free guards against a plain aiokafka loop, in turn, on one Kafka."""
 
 import asyncio
+import logging
 import statistics
 import time
 import uuid
@@ -144,6 +145,8 @@ def bench_stream(bootstrap: str | None, events: int, rounds: int, say: Callable[
 
     Raises KafkaUnavailable, WorkerDied, MeasurementFailed.
     """
+    # It tells of topics whose brokers hear of them a moment after their metadata does; what fails is raised.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     with local_kafka(bootstrap, say=say) as kafka:
         found = []
         for number in range(rounds if bootstrap else rounds + 1):

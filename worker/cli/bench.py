@@ -120,7 +120,7 @@ def device_busy(
 
 @bench_app.command()
 def stream(
-    events: Annotated[int, typer.Option(min=10_000, help="How many, of about 200 bytes.")] = 60_000,
+    events: Annotated[int, typer.Option(min=10_000, help="How many, of about 200 bytes.")] = 120_000,
     rounds: Annotated[int, typer.Option(min=1, help="Both are measured so often, in turn.")] = 3,
     bootstrap: Annotated[str | None, typer.Option(help="Use this Kafka (host:port) instead of starting one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of words.")] = False,
