@@ -131,6 +131,14 @@ def test_also_of_the_neighbours_the_oldest_of_a_length_go_first() -> None:
     assert [(item.tokens, item.name) for item in queue.take()] == [(9, 1), (10, 0)]
 
 
+def test_everything_can_be_taken_at_once() -> None:
+    queue = batcher(30, 10, 9, 500, 9)
+    assert [item.tokens for item in queue.take_all()] == [9, 9, 10, 500]
+    assert (len(queue), queue.due_at(), queue.full, list(queue.take())) == (0, None, False, [])
+    queue.add(Item(7))
+    assert lengths(queue) == [7]
+
+
 # -- when it is due
 
 
@@ -166,7 +174,7 @@ def test_without_a_wait_everything_is_due_at_its_arrival() -> None:
 
 # -- for any items in any order
 
-STEPS = st.lists(st.integers(1, 120) | st.just("take"), max_size=80)
+STEPS = st.lists(st.integers(0, 120) | st.just("take"), max_size=80)
 
 
 @settings(max_examples=150)

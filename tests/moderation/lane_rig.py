@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from typing import Any
 
 from opentelemetry.trace import Span
 from prometheus_client import REGISTRY
@@ -40,13 +41,20 @@ class HandDevice:
     def payloads(self) -> list[list[float]]:
         return [[check.payload for check in batch] for batch in self.batches]
 
-    async def land(self, error: Exception | None = None, *, out_of_memory: int | None = None, passed: int = 0) -> None:
+    async def land(
+        self,
+        error: Exception | None = None,
+        *,
+        findings: Sequence[Any] | None = None,
+        out_of_memory: int | None = None,
+        passed: int = 0,
+    ) -> None:
         """The batch on the device comes back, and the next one goes on it."""
         on_device = self.futures[len(self.batches) - 1]
         if error is None:
             fails = Finding(None, fault=Fault.GUARD_ERROR)
-            findings = [fails if self.broken else Finding(check.payload) for check in self.batches[-1]]
-            on_device.set_result(Judged(findings, 2.0, passed, out_of_memory))
+            found = [fails if self.broken else Finding(check.payload) for check in self.batches[-1]]
+            on_device.set_result(Judged(list(findings or found), 2.0, passed, out_of_memory))
         else:
             on_device.set_exception(error)
         self._next()
@@ -55,7 +63,11 @@ class HandDevice:
     def _next(self) -> None:
         begun = len(self.batches)
         if begun < len(self.boards) and all(future.done() for future in self.futures[:begun]):
-            self.batches.append(self.boards[begun]())
+            try:
+                self.batches.append(self.boards[begun]())
+            except Exception as error:  # as the device's thread has it
+                self.batches.append([])
+                self.futures[begun].set_exception(error)
 
 
 class HandClock:
@@ -98,7 +110,8 @@ class Asked:
 
     async def findings(self) -> list[Finding]:
         """Of all its checks; raises what it fails with."""
-        await self._answered.wait()
+        async with asyncio.timeout(60):
+            await self._answered.wait()
         assert self.told == 1
         if self.request.error is not None:
             raise self.request.error

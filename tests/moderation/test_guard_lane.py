@@ -1,6 +1,7 @@
 """A guard's lane: when batches leave, what is in them, and who gets which finding. The test holds the device."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -204,6 +205,40 @@ async def test_the_time_of_a_batch_is_that_on_the_device() -> None:
     assert len(lane.device.batches[0]) == 2
     found = [metric(f"moderation_{name}") - earlier for name, earlier in zip(names, before, strict=True)]
     assert found == [1, 2.0, 58, 60, 80]
+
+
+# -- what must not leave an event without an answer
+
+
+@pytest.mark.parametrize("findings", [[None, Finding(0.1)], [Finding(0.1), "safe"]])
+async def test_what_is_no_finding_fails_the_events_of_its_batch_and_the_lane_goes_on(findings: list[Any]) -> None:
+    lane = Lane(budget=20)
+    events = [await lane.judge((10, 0.1)), await lane.judge((10, 0.2))]
+    await lane.device.land(findings=findings)
+    for event in events:
+        with pytest.raises(AttributeError):
+            await event.findings()
+    later = await lane.judge((20, 0.3))
+    await lane.device.land()
+    assert scores(later) == [0.3]
+
+
+async def test_a_batch_that_cannot_be_put_together_fails_all_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    lane = Lane(budget=10)
+
+    def broken(*_of: object) -> None:
+        raise ZeroDivisionError
+
+    on_device, waits = await lane.judge((10, 0.1)), await lane.judge((10, 0.2))
+    with monkeypatch.context() as patched:
+        patched.setattr(lane.lane._budget, "holds", broken)
+        await lane.device.land()
+    assert scores(on_device) == [0.1]
+    with pytest.raises(ZeroDivisionError):
+        await waits.findings()
+    later = await lane.judge((10, 0.3))
+    await lane.device.land()
+    assert scores(later) == [0.3]
 
 
 # -- with the real device thread

@@ -28,23 +28,31 @@ async def test_large_content_is_judged_once_too_and_keyed_on_a_thread(monkeypatc
     assert keyed == [False, True, False, True, False, False]
 
 
-async def test_who_is_given_up_while_its_key_is_found_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fails", [False, True])
+async def test_who_is_given_up_while_its_key_is_found_is_not_judged(
+    fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     began, go_on = threading.Event(), threading.Event()
 
     def key(*of: Any) -> bytes:
+        first = not began.is_set()
         began.set()
         assert go_on.wait(20)
+        if fails and first:
+            raise MemoryError
         return content_key(*of)
 
     monkeypatch.setattr("worker.moderation.moderator.content_key", key)
     async with moderating(fake_llama_guard()) as judge:
-        (gone,) = judge.start(event("x" * 600_000))
+        told: list[object] = []
+        request = judge.request(event("x" * 600_000))
+        request.then = told.extend
+        judge.moderator.judge_all([request])
         assert await asyncio.to_thread(began.wait, 20)
-        gone.cancel()
-        await asyncio.wait([gone])
+        judge.moderator.give_up(request)
         go_on.set()
         assert not (await judge(event("x" * 600_000))).cached
-        assert len(judge.judged) == 1
+        assert (len(judge.judged), told) == (1, [])
 
 
 async def test_a_key_that_cannot_be_found_fails_its_event_alone(monkeypatch: pytest.MonkeyPatch) -> None:

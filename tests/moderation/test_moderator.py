@@ -258,6 +258,7 @@ async def test_a_request_tells_when_a_guard_has_begun_with_it() -> None:
             await asyncio.sleep(0.001)
         assert (first.started, second.started) == (True, False)
         waiting.cancel()
+        await asyncio.wait([waiting])
         go_on.set()
         await running
     assert not second.started

@@ -49,6 +49,7 @@ class Events:
         else:
             request.judgement = answer
         self._told(request)
+        self.flight.keep(request)
         joined, alone = self.flight.came(request)
         for each in joined:
             self._told(each)

@@ -1,8 +1,12 @@
 """The way of the records, without Kafka and guards: the test says what is judged, and what the broker has."""
 
 import asyncio
-from collections.abc import Sequence
+import gc
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -16,6 +20,7 @@ from worker.contract.verdict import Label
 from worker.guards.runner import DeviceLost
 from worker.moderation.moderator import Moderator
 from worker.moderation.request import Request, tell
+from worker.observability import metrics
 from worker.observability.health import Health, Phase
 from worker.settings import Settings
 from worker.stream.dead_letter_stop import DeadLetterStop
@@ -37,15 +42,28 @@ def record(offset: int, *, partition: int = 0, key: bytes | None = None, value: 
     return PlainRecord("chat.events", partition, offset, 1_700_000_000_000, key, value)
 
 
+class Weak(SimpleNamespace):
+    """A record that a weak reference can be kept of."""
+
+    def __init__(self, record: PlainRecord) -> None:
+        super().__init__(**{field.name: getattr(record, field.name) for field in fields(record)})
+
+
+def stale() -> float:
+    return float(metrics.STALE._value.get())
+
+
 class Judges:
     """In the moderator's place: requests wait until the test answers them."""
 
     def __init__(self) -> None:
         self.asked: list[Request] = []
+        self.offsets: list[int] = []  # of these, in their order
         self.given_up: list[int] = []
 
     def judge_all(self, requests: Sequence[Request]) -> None:
         self.asked += requests
+        self.offsets += [request.record.offset for request in requests]
 
     def give_up(self, request: Request) -> None:
         self.given_up.append(request.record.offset)
@@ -96,7 +114,8 @@ class Rig:
         self.pipeline.take(fetched)
 
     def asked(self, *offsets: int) -> list[Request]:
-        return [request for offset in offsets for request in self.judges.asked if request.record.offset == offset]
+        asked = list(zip(self.judges.offsets, self.judges.asked, strict=True))
+        return [request for offset in offsets for at, request in asked if at == offset]
 
     def start(self, *offsets: int) -> None:
         """A guard has begun with these."""
@@ -183,7 +202,7 @@ async def test_a_policy_that_is_not_known_is_a_dead_letter(rig: Rig) -> None:
 async def test_large_and_small_records_find_their_order_again(rig: Rig) -> None:
     large = EVENT.replace(b"hi", b"x" * 100_000)
     rig.take(record(1, key=b"k", value=large), record(2, key=b"k"))
-    assert [request.record.offset for request in rig.judges.asked] == [2]
+    assert rig.judges.offsets == [2]
     rig.judge(2)
     assert rig.broker.sent == []
     async with asyncio.timeout(60):
@@ -229,6 +248,60 @@ async def test_when_it_drains_a_partition_of_before_is_nobodys_concern(rig: Rig)
     rig.answer(1, error=DeviceLost("gone"))
     assert rig.failures == []
     assert len(rig.pipeline.works) == 0
+
+
+# -- what is let go of
+
+
+class Freed:
+    """Which works are still there, without any help of the garbage collector."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._refs = [weakref.ref(work.record) for work in rig.pipeline.works]
+
+    @property
+    def left(self) -> int:
+        return sum(ref() is not None for ref in self._refs)
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"not JSON" * 100, b'{"event_id": 7}', EVENT.replace(b'"event_id"', b'"policy": "nobodys", "event_id"')],
+    ids=["not JSON", "no event", "unknown policy"],
+)
+async def test_a_dead_letter_is_let_go_of_with_its_cause(rig: Rig, value: bytes, no_collection: None) -> None:
+    rig.take(*(Weak(record(offset, value=value)) for offset in range(20)))
+    freed = Freed(rig)
+    assert (len(rig.broker.sent), freed.left) == (20, 20)
+    rig.confirm()
+    assert freed.left == 0
+
+
+async def test_of_what_is_finished_behind_an_unfinished_one_only_the_place_is_kept(
+    rig: Rig, no_collection: None
+) -> None:
+    rig.take(*(Weak(record(offset)) for offset in range(20)))
+    freed = Freed(rig)
+    rig.judge(*range(1, 20))
+    rig.confirm()
+    rig.judges.asked.clear()
+    assert (freed.left, rig.ends) == (1, {})
+
+
+async def test_what_is_given_back_is_let_go_of(rig: Rig, no_collection: None) -> None:
+    rig.take(*(Weak(record(offset, key=b"k")) for offset in range(20)))
+    freed = Freed(rig)
+    rig.start(*range(10))
+    rig.pipeline.revoke([A])
+    rig.judges.asked.clear()
+    assert freed.left == 0
 
 
 # -- what goes away
@@ -290,8 +363,22 @@ async def test_who_is_given_back_lets_the_key_of_another_partition_go(rig: Rig) 
     rig.take(record(7, partition=1, key=b"k"))
     rig.judge(7)
     assert rig.broker.sent == []
+    before = stale()
     rig.pipeline.revoke([A])
-    assert rig.broker.offsets == [7]
+    assert (rig.broker.offsets, stale() - before) == ([7], 0)
+
+
+async def test_a_failure_while_partitions_go_ends_the_worker(rig: Rig) -> None:
+    """aiokafka would only log what its listener raises, and an event of another partition would be lost."""
+    rig.take(record(1, key=b"k"), record(1, partition=1, key=b"k"))
+    rig.judge(1)  # both; the second one waits for the first
+    rig.confirm()
+    rig.take(record(2, key=b"k"))
+    rig.take(record(3, partition=1, key=b"k"))
+    rig.judge(3)
+    rig.broker.raises = ValueError("nothing is left to leave out")
+    rig.pipeline.revoke([A])
+    assert rig.failures == [rig.broker.raises]
 
 
 # -- after a kill
@@ -309,10 +396,10 @@ async def test_suspects_are_judged_one_after_the_other_and_the_condemned_not_at_
     rig.take(record(1), record(2), record(3))
     (letter,) = rig.broker.sent
     assert isinstance(letter.outcome, DeadLetter) and letter.outcome.error_type == "killed_the_worker"
-    assert [request.record.offset for request in rig.judges.asked] == [2], "it is a suspect, and goes alone"
+    assert rig.judges.offsets == [2], "it is a suspect, and goes alone"
     rig.judge(2)
     rig.confirm()
-    assert [request.record.offset for request in rig.judges.asked] == [2, 3]
+    assert rig.judges.offsets == [2, 3]
 
 
 async def test_of_suspects_that_are_given_back_together_none_begins(tmp_path: Path) -> None:
@@ -322,4 +409,4 @@ async def test_of_suspects_that_are_given_back_together_none_begins(tmp_path: Pa
     rig = Rig(tmp_path)
     rig.take(record(1), record(2), record(3))
     await rig.pipeline.drain([A])
-    assert [request.record.offset for request in rig.judges.asked] == [1]
+    assert rig.judges.offsets == [1]

@@ -98,11 +98,20 @@ class Batcher(Generic[T]):
         self._oldest = min(heads, key=lambda head: head.arrived, default=None)
         return batch
 
+    def take_all(self) -> list[T]:
+        """Everything that is queued, in order of length."""
+        everything = [item for tokens in self._lengths for item in self._queues[tokens]]
+        self._queues.clear()
+        self._lengths.clear()
+        self._oldest = None
+        self._count = self._tokens = 0
+        return everything
+
     def _chosen(self, tokens: int) -> Sequence[_Piece]:
         """What goes with the oldest item, which has this length."""
         start = self._budget.tokens / _START_SHARE
         pieces = list(self._nearest(tokens))
-        best = 0.0
+        best = -1.0
         useful = rows = longest = chosen = padded = 0
         for number, (length, count) in enumerate(pieces, 1):
             useful, rows, longest = useful + length * count, rows + count, max(longest, length)
@@ -145,7 +154,7 @@ class Batcher(Generic[T]):
             else:
                 return
             waiting = len(self._queues[length])
-            count = min(waiting, max(budget // longest - rows, 0 if rows else 1))
+            count = min(waiting, max(budget // max(longest, 1) - rows, 0 if rows else 1))
             if count:
                 yield length, count
             if count < waiting:  # the batch is full

@@ -69,8 +69,8 @@ def _a_batchs_writes() -> Callable[[], None]:
         metrics.RECORDS.inc(_EVENTS_A_BATCH)
         for _ in works:
             miss.inc()
-            for stage in stages:
-                stage.observe(0.003)
+        for stage in stages:
+            stage.observe_all([0.003] * len(works))
         for lane in lanes:
             lane.batch(lengths, 16384, 0.001, 0.001)
             metrics.DEVICE_BUSY.inc(0.001)

@@ -14,14 +14,12 @@ from worker.guards.guard import Check, Fault, Finding, Guard
 from worker.guards.runner import DeviceLost, DeviceThread, Judged
 from worker.moderation.guard_breaker import GuardBreaker, State
 from worker.moderation.lane_metrics import LaneMetrics
-from worker.moderation.request import Request
+from worker.moderation.request import Request, Then
 from worker.observability import metrics, tracing
 
 log = structlog.get_logger(__name__)
 
 _UNAVAILABLE = Finding(None, fault=Fault.GUARD_UNAVAILABLE)
-
-Told = Callable[[Sequence[Request]], object]
 
 
 class _Work:
@@ -64,13 +62,13 @@ class GuardLane:
         self,
         guard: Guard,
         device: DeviceThread,
-        answered: Told,
+        answered: Then,
         *,
         batch_tokens: int,
         max_wait: float,
         timeout: float = math.inf,
         breaker_failures: int = 0,
-        on_started: Told = lambda _requests: None,
+        on_started: Then = lambda _requests: None,
         on_guard_down: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -192,8 +190,8 @@ class GuardLane:
         started = [work.request for work in flight.works]
         for request in started:
             request.started = True
+        self._pump()  # before anybody is told: what follows takes its time
         self._on_started(started)
-        self._pump()
 
     def _hangs(self, flight: _Flight) -> None:
         """Nothing ends a call that hangs on the device but the end of the process: whoever waits is told to see to
@@ -203,42 +201,58 @@ class GuardLane:
         self._fail([*flight.works, *self._take_all()], self._lost)
 
     def _landed(self, flight: _Flight, future: "asyncio.Future[Judged]") -> None:
-        if future.cancelled():  # it never boarded
+        error = (
+            RuntimeError("the device thread was closed with work left") if future.cancelled() else future.exception()
+        )
+        if self._waiting is flight:  # it never boarded, or failed at it
             self._waiting = None
-            self._fail(self._take_all(), RuntimeError("the device thread was closed with work left"))
+            self._fail([*flight.works, *self._take_all()], error or RuntimeError("a batch did not board"))
             return
         self._on_device -= 1
         if flight.watch is not None:
             flight.watch.cancel()
-        error = future.exception()
-        if tracing.tracer is not None:
-            flight.trace(self.guard.name, 0.0 if error is not None else future.result().seconds, error)
-        works, findings = flight.works, []
-        if error is None and works:
-            judged = future.result()
-            self._metrics.batch([work.tokens for work in works], flight.budget, flight.waited, judged.seconds)
-            self._learn(judged)
-            findings = judged.findings
-            if self._breaker.saw(findings):
-                unasked = self._take_all()
-                works, findings = [*works, *unasked], [*findings, *[_UNAVAILABLE] * len(unasked)]
-        self._pump()  # before anybody is told: what follows from findings takes its time
+        works, findings = flight.works, list[Finding]()
+        try:
+            if tracing.tracer is not None:
+                flight.trace(self.guard.name, 0.0 if error is not None else future.result().seconds, error)
+            if error is None and works:
+                works, findings = self._seen(flight, future.result())
+        except BaseException as cause:  # whatever it is: the event loop would only log it, and the events were lost
+            error = cause
+        self._pump()  # before anybody is told: what follows takes its time
         if error is None:
             self._found(works, findings)
         else:
             self._fail(works, error)
 
+    def _seen(self, flight: _Flight, judged: Judged) -> tuple[Sequence[_Work], list[Finding]]:
+        """What follows from a batch for those behind it. The works that have an answer now, and the answers: also those
+        that wait for a guard that turns out to be down."""
+        self._metrics.batch([work.tokens for work in flight.works], flight.budget, flight.waited, judged.seconds)
+        self._learn(judged)
+        down = self._breaker.saw(judged.findings)
+        if self._breaker.state is not State.HALF_OPEN:
+            self._trial = None
+        if not down:
+            return flight.works, judged.findings
+        unasked = self._take_all()
+        return [*flight.works, *unasked], [*judged.findings, *[_UNAVAILABLE] * len(unasked)]
+
     def _found(self, works: Sequence[_Work], findings: Sequence[Finding]) -> None:
         """These were judged, or are answered without the guard."""
         answered = []
-        for work, finding in zip(works, findings, strict=True):
-            work.findings[work.position] = finding
-            request = work.request
-            if finding.fault is not None and not request.over:
-                metrics.FAULTS.labels(self.guard.name, finding.fault.value).inc()
-            request.left -= 1
-            if not request.left and not request.over:
-                answered.append(request)
+        try:
+            for work, finding in zip(works, findings, strict=True):
+                work.findings[work.position] = finding
+                request = work.request
+                if finding.fault is not None and not request.over:
+                    metrics.FAULTS.labels(self.guard.name, finding.fault.value).inc()
+                request.left -= 1
+                if not request.left and not request.over:
+                    answered.append(request)
+        except BaseException as error:  # what a guard gave is no finding
+            self._fail(works, error)
+            return
         if answered:
             self._answered(answered)
 
@@ -254,11 +268,8 @@ class GuardLane:
 
     def _take_all(self) -> list[_Work]:
         """Empties the queue."""
-        taken: list[_Work] = []
         with self._queue:
-            while works := self._batcher.take():
-                taken += works
-        return taken
+            return self._batcher.take_all()
 
     def _learn(self, judged: Judged) -> None:
         """How much memory the device has."""

@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from worker.contract.verdict import ModelRef, Verdict
 from worker.guards.guard import Guard
 from worker.moderation.content_key import content_key, content_stays, is_large
-from worker.moderation.guard_lane import Told
 from worker.moderation.options import ModeratorOptions
 from worker.moderation.panel import Panel
-from worker.moderation.request import Request, answered, tell
+from worker.moderation.request import Request, Then, answered, tell
 from worker.moderation.scope import scope_of
 from worker.moderation.single_flight import SingleFlight
 from worker.moderation.spare_time import SpareTime
@@ -31,7 +30,7 @@ class Moderator:
         guards: Sequence[Guard],
         options: ModeratorOptions,
         *,
-        on_started: Told = lambda _requests: None,
+        on_started: Then = lambda _requests: None,
         on_guard_down: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -54,7 +53,7 @@ class Moderator:
         self._writer = VerdictWriter(models, event_in_reviews=options.event_in_review_verdicts)
         cache = VerdictCache(options.verdict_cache_bytes) if options.verdict_cache_bytes else None
         self._single_flight = None if cache is None else SingleFlight(cache)
-        self._hear: Told | None = None
+        self._hear: Then | None = None
         self._finding_keys: set[asyncio.Task[None]] = set()
 
     def judge_all(self, requests: Sequence[Request]) -> None:
@@ -78,7 +77,7 @@ class Moderator:
         """The verdict that follows from a request's answers. Raises what keeps it from having one."""
         return self._writer.verdict_on(request, judged(request), self._now(), self._clock() - request.arrived)
 
-    def follow(self, hear: Told) -> None:
+    def follow(self, hear: Then) -> None:
         """From now on `hear` is told of all requests that are answered, before they are: they still have their
         `answers`, empty where no guard was asked. It must raise nothing."""
         self._hear = hear
@@ -100,7 +99,7 @@ class Moderator:
                     to_ask.append(request)
                 elif request.judgement is not None:
                     ended.append(request)
-            except Exception as error:
+            except BaseException as error:
                 request.fail(error)
                 ended.append(request)
         if to_ask:
@@ -125,27 +124,35 @@ class Moderator:
 
     async def _find_key(self, request: Request, single_flight: SingleFlight) -> None:
         """On a thread: meanwhile it would hold up the event loop."""
+        error: Exception | None = None
         try:
             request.key = await asyncio.to_thread(content_key, request.event, request.policy)
-        except Exception as error:
+        except Exception as cause:
+            error = cause
+        if request.over:
+            return  # given up meanwhile
+        if error is not None:
             request.fail(error)
             self._tell((request,))
-        if not request.over:
+        else:
             self._go_on((request,), single_flight.leads)
 
     def _answered(self, requests: Sequence[Request]) -> None:
         """The guards have answered, or failed."""
         ended: list[Request] = []
         to_ask: list[Request] = []
+        flight = self._single_flight
         for request in requests:
             if request.error is None:
                 try:
                     request.judgement = judged(request)
-                except Exception as error:
+                    if flight is not None and request.key:
+                        flight.keep(request)
+                except BaseException as error:  # whatever it is: nobody else would hear of it
                     request.fail(error)
             ended.append(request)
-            if request.key and self._single_flight is not None:
-                joined, alone = self._single_flight.came(request)
+            if flight is not None and request.leads:
+                joined, alone = flight.came(request)
                 ended += joined
                 to_ask += alone
         if to_ask:
@@ -161,7 +168,7 @@ class Moderator:
                     request.verdict = self._writer.verdict_on(
                         request, request.judgement, decided_at, now - request.arrived
                     )
-                except Exception as error:
+                except BaseException as error:
                     request.fail(error)
         if self._hear is not None:
             self._hear(requests)

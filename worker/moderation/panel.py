@@ -6,11 +6,11 @@ from functools import partial
 
 from worker.guards.guard import Guard
 from worker.guards.runner import DeviceThread
-from worker.moderation.guard_lane import GuardLane, Told
+from worker.moderation.guard_lane import GuardLane
 from worker.moderation.options import ModeratorOptions
 from worker.moderation.preparer import Preparer
 from worker.moderation.quiet import Quiet
-from worker.moderation.request import Request
+from worker.moderation.request import Request, Then
 from worker.moderation.spare_time import SpareTime
 from worker.observability import metrics
 
@@ -27,9 +27,9 @@ class Panel:
         self,
         guards: Sequence[Guard],
         options: ModeratorOptions,
-        answered: Told,
+        answered: Then,
         *,
-        on_started: Told = lambda _requests: None,
+        on_started: Then = lambda _requests: None,
         on_guard_down: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -91,6 +91,17 @@ class Panel:
             self._ended(requests)
 
     def _prepared(self, requests: Sequence[Request]) -> None:
+        try:
+            ended = self._submitted(requests)
+        except BaseException as error:  # whatever it is: the event loop would only log it, and the events were lost
+            ended = [request for request in requests if not request.over]
+            for request in ended:
+                request.fail(error)
+        if ended:
+            self._ended(ended)
+
+    def _submitted(self, requests: Sequence[Request]) -> list[Request]:
+        """Has these judged that can be. The others, and those that need not be."""
         ready: list[Request] = []
         ended: list[Request] = []
         now = self._clock()
@@ -105,8 +116,7 @@ class Panel:
                 (ready if request.left else ended).append(request)
         for number, lane in enumerate(self.lanes):
             ended += lane.submit(ready, number)
-        if ended:
-            self._ended(ended)
+        return ended
 
     def _ended(self, requests: Sequence[Request]) -> None:
         """They have their answers, or will have none."""

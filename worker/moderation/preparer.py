@@ -92,9 +92,9 @@ class Preparer:
         self._loop.call_soon_threadsafe(self._finished)
 
     def _prepare(self, request: Request) -> None:
-        event, policy = request.scope.event, request.policy
-        assert event is not None  # else there is nothing to ask the guards
         try:
+            event, policy = request.scope.event, request.policy
+            assert event is not None  # else there is nothing to ask the guards
             request.answers = [GuardAnswer(guard.name, guard.prepare(event, policy)) for guard in self._guards]
             tokens = 0
             for answer in request.answers:
@@ -108,7 +108,9 @@ class Preparer:
         except BaseException as error:  # content that a library cannot take; a panic in Rust is no Exception
             # Never the exception's words: they may quote content.
             where = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
-            log.error("prepare_failed", event_id=event.event_id, exception=type(error).__name__, where=where[-5:])
+            log.error(
+                "prepare_failed", event_id=request.event.event_id, exception=type(error).__name__, where=where[-5:]
+            )
             request.error = Unjudgeable(
                 "prepare_failed", f"the event could not be prepared ({type(error).__name__})", Stage.PREPARE
             )

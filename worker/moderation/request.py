@@ -65,7 +65,7 @@ class Request:
         self.key = b""  # of its content, where its judgement may be shared
         self.answers: Sequence[GuardAnswer] = ()  # of all guards, in their order, where they are asked
         self.started = False  # a guard has begun with it: it is finished rather than given back
-        self.over = False  # it failed, or was given up: nothing more is done for it
+        self.over = False  # it was given up, or has failed here: nothing more is done for it
         self.leads = False  # others of the same content may wait for its judgement
         self.with_guards = False
         self.tokens_ahead = 0  # prepared, and not judged
@@ -91,7 +91,7 @@ class Request:
 
     def fail(self, error: BaseException) -> None:
         """There will be no verdict."""
-        self.error, self.over = error, True
+        self.error, self.over, self.judgement = error, True, None
 
 
 def tell(requests: Iterable[Request]) -> None:

@@ -41,14 +41,17 @@ class SingleFlight:
         _MISS.inc()
         return True
 
+    def keep(self, request: Request) -> None:
+        """A request was judged: its judgement may answer later ones."""
+        if request.judgement is not None:
+            self._cache.put(request.key, request.judgement)
+
     def came(self, request: Request) -> tuple[Sequence[Request], Sequence[Request]]:
         """A request was judged, or has failed. Those that followed it: the ones that have its judgement now, and, where
         it has none to share, those to be judged each on its own."""
-        judgement = request.judgement
-        if judgement is not None:
-            self._cache.put(request.key, judgement)
         if not request.leads:
             return (), ()
+        judgement = request.judgement
         request.leads = False
         followers = self._followers.pop(request.key)
         if not followers:

@@ -115,7 +115,9 @@ class Pipeline:
         for work in works:
             work.decided, work.outcome = now, work.verdict
             if isinstance(work.error, Unjudgeable):
-                work.outcome = DeadLetter.of(work.record, work.error)
+                # Not kept: by its traceback it holds the value and the work itself, and only a garbage collection would
+                # find that.
+                work.outcome, work.error = DeadLetter.of(work.record, work.error), None
             elif work.error is not None:
                 self._broke((work,), work.error)
                 continue
@@ -135,6 +137,7 @@ class Pipeline:
             if starting := owner.starting():
                 self._publish(starting)
 
+    @_ends_the_worker_if_it_fails
     def _publish(self, works: Iterable[Work]) -> None:
         """Each leaves when the earlier ones of its key have left."""
         stale = []
@@ -171,6 +174,8 @@ class Pipeline:
                 spans.answered(work.span, work.outcome)
                 work.span = None
         self._end(works, answered=True)
+        for work in works:
+            work.finished()
 
     def _end(self, works: Iterable[Work], *, answered: bool = False) -> None:
         """Nothing more is done about them. May be called twice."""
@@ -183,9 +188,9 @@ class Pipeline:
                 work.span = None
             if not work.left_its_key and (following := self._key_order.leave(work)) is not None:
                 behind.append(following)
+        admitted = self._isolation.leave(ended, answered=answered)
         if behind:
             self._publish(behind)
-        admitted = self._isolation.leave(ended, answered=answered)
         if admitted and self.failure is None:
             self._reader.read(admitted)
 
@@ -214,17 +219,20 @@ class Pipeline:
     def give_back(self, works: Iterable[Work]) -> None:
         """Their next owner judges them."""
         given_back = list(works)
-        for work in given_back:
-            work.over, work.waits_for_start = True, False  # all of them first: none shall take another one's place
+        for work in given_back:  # all of them first: none shall take another one's place
+            work.over, work.waits_for_start, work.waits_for_key = True, False, False
         for work in given_back:
             self._moderator.give_up(work)
         metrics.DROPPED.inc(len(given_back))
         self._end(given_back)
 
+    @_ends_the_worker_if_it_fails
     def revoke(self, partitions: Iterable[TopicPartition]) -> None:
         """These are another worker's from now on: what was not finished of them in time is given back."""
-        self.progress.revoke(partitions)
+        gone = self.progress.revoke(partitions)
         self.give_back(work for work in self.works if not work.owner.live and not work.handed_over)
+        for each in gone:
+            each.forget()
 
     async def drain(self, partitions: Collection[TopicPartition]) -> None:
         """Gives back what has not started of these partitions, waits for the rest. Ends early when something fails."""

@@ -40,6 +40,11 @@ class PartitionProgress(Generic[P]):
             unstarted.popleft()
         return starting
 
+    def forget(self) -> None:
+        """Its works are another worker's: they know it, and it lets go of them."""
+        self.outstanding.clear()
+        self.unstarted.clear()
+
     def to_give_back(self) -> list[Work]:
         """The works at the end, after the last one that has started.
 
@@ -81,11 +86,12 @@ class Progress(Generic[P]):
         self.revoke(self.owned)
         self._owned = {partition: PartitionProgress(partition) for partition in partitions}
 
-    def revoke(self, partitions: Iterable[P]) -> None:
-        """These are no longer ours: whatever finishes later of them is stale."""
-        for partition in partitions:
-            if (gone := self._owned.pop(partition, None)) is not None:
-                gone.live = False
+    def revoke(self, partitions: Iterable[P]) -> list[PartitionProgress[P]]:
+        """These are no longer ours: whatever finishes later of them is stale. Those that went."""
+        gone = [self._owned.pop(partition) for partition in dict.fromkeys(partitions) if partition in self._owned]
+        for each in gone:
+            each.live = False
+        return gone
 
     def to_give_back(self, partitions: Iterable[P]) -> list[Work]:
         """What need not be finished of these partitions before they go."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import structlog
 
 from worker.guards.guard import Guard
-from worker.moderation.guard_lane import Told
 from worker.moderation.moderator import Moderator
 from worker.moderation.options import ModeratorOptions
+from worker.moderation.request import Then
 from worker.observability import metrics
 from worker.observability.health import Health, Phase
 from worker.settings import Settings
@@ -62,7 +62,7 @@ async def start(
     load: LoadGuards,
     health: Health,
     *,
-    on_started: Told,
+    on_started: Then,
     settled: Settled,
     stop_without: Callable[[str], None],
 ) -> Started:

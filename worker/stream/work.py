@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 Outcome = Verdict | DeadLetter
 
 _OVERHEAD = 1500  # bytes of Python objects for each event, beside its record
-NOT_NAMED = -1  # in the journal
 
 
 class Owner(Protocol):
@@ -50,6 +49,8 @@ class Work(Request):
         "waits_for_start",
     )
 
+    slot: int  # in the journal, while nobody is suspected
+
     def __init__(self, record: Record, arrived: float, then: Then, owner: Owner) -> None:
         super().__init__(record, arrived, then)
         self.owner, self.offset = owner, record.offset
@@ -64,10 +65,12 @@ class Work(Request):
         self.behind: Work | None = None
         self.waits_for_key = False
         self.left_its_key = False
-        # The journal, and what is known of kills.
-        self.slot = NOT_NAMED
         self.case: Case | None = None  # only where there are suspects
         self.handed_over = False  # to the producer: it cannot be given back any more
+
+    def finished(self) -> None:
+        """Lets go of what may be large. Its place in its partition stays, which may wait for others."""
+        self.record = self.verdict = self.outcome = None  # type: ignore[assignment]  # nobody asks for them any more
 
 
 def size_of(record: Record) -> int:
