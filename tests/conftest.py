@@ -72,7 +72,7 @@ def topics(kafka: LocalKafka) -> Callable[..., str]:
 
     A plain call, in tests with and without an event loop.
     """
-    from worker.stream.topics import TopicSpec, create_topics
+    from worker.stream.kafka.topics import TopicSpec, create_topics
 
     def make(partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
         spec = TopicSpec(f"test-{uuid.uuid4().hex[:12]}", partitions, 1, config or {})

@@ -25,7 +25,7 @@ from tests.chaos.plan import Form
 from tests.stream.rig import Rig
 from worker.contract.record import header
 from worker.contract.verdict import verdict_id_of
-from worker.stream.topics import describe_topics
+from worker.stream.kafka.topics import describe_topics
 
 COMPACTED = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01", "segment.ms": "200"}
 _CHUNK = 100  # events between two looks at how far the workers are; also those of a transaction

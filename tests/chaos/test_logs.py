@@ -13,7 +13,7 @@ KILL = Kill("SIGKILL of worker-1", SECONDS - 5, SECONDS - 4, frozenset({1}))
 OUTAGE = Kill("broker", SECONDS - 1, SECONDS + 1)
 
 
-def line(event: str, level: str = "error", logger: str = "worker.stream.isolation", **fields: object) -> str:
+def line(event: str, level: str = "error", logger: str = "worker.stream.poison.isolation", **fields: object) -> str:
     """A line of the log."""
     return json.dumps({"event": event, "level": level, "logger": logger, "timestamp": AT, **fields})
 

@@ -15,8 +15,8 @@ from worker.cli import main
 from worker.cli.main import app
 from worker.exit_codes import ExitCode
 from worker.local.ports import free_ports
-from worker.stream.dead_letter_selection import Selection
-from worker.stream.replay import Replay, ReplayOptions
+from worker.stream.dead_letters.replay import Replay, ReplayOptions
+from worker.stream.dead_letters.selection import Selection
 
 
 @pytest.mark.parametrize(

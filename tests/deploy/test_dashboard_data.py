@@ -17,7 +17,7 @@ from tests.deploy.test_alerts import NAMES
 from tests.stream.rig import LARGEST, chat_event, new_rig, until
 from worker.local.broker import LocalKafka
 from worker.local.traffic import POLICIES_TOML, sample_traffic
-from worker.stream.topics import TopicSpec, create_topics
+from worker.stream.kafka.topics import TopicSpec, create_topics
 
 pytestmark = pytest.mark.chart
 

@@ -16,7 +16,7 @@ from worker.local.broker import KafkaUnavailable
 from worker.local.jars import KAFKA_VERSION
 from worker.local.jvm_broker import LEASH, JvmBroker
 from worker.local.ports import PORTS, broker_answers, free_ports
-from worker.stream.topics import TopicSpec, create_topics
+from worker.stream.kafka.topics import TopicSpec, create_topics
 
 
 def test_ports_are_free_different_and_outside_the_ephemeral_range() -> None:

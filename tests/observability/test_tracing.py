@@ -20,7 +20,7 @@ from worker.guards.runner import DeviceLost
 from worker.observability import tracing
 from worker.settings import Settings, SettingsError
 from worker.stream import spans as event_spans
-from worker.stream.raw_records import RawRecord
+from worker.stream.kafka.raw_records import RawRecord
 
 PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -17,8 +17,8 @@ from worker.contract.dead_letter import DeadLetter
 from worker.contract.errors import Stage, Unjudgeable
 from worker.contract.record import Headers
 from worker.settings import Settings
-from worker.stream.dead_letter_selection import Selection
-from worker.stream.replay import Replay, ReplayOptions, ReplayResult
+from worker.stream.dead_letters.replay import Replay, ReplayOptions, ReplayResult
+from worker.stream.dead_letters.selection import Selection
 
 COUNT = "moderation-replay-count"
 COMMAND = (sys.executable, "-m", "worker", "dead-letters")

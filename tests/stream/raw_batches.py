@@ -11,7 +11,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
-from worker.stream.cluster import connected
+from worker.stream.kafka.cluster import connected
 
 RawRecord = tuple[bytes | None, bytes | None, Sequence[tuple[bytes, bytes | None]], int]
 """Key, value, headers, timestamp."""

@@ -22,7 +22,7 @@ from worker.contract.record import header
 from worker.contract.verdict import verdict_id_of
 from worker.local.broker import LocalKafka
 from worker.local.workers import WorkerProcess
-from worker.stream.topics import TopicSpec, create_topics, describe_topics
+from worker.stream.kafka.topics import TopicSpec, create_topics, describe_topics
 
 FAKE = ("-m", "tests.stream.fake_worker")
 REAL = ("-m", "worker", "run", "--stand-in")

@@ -7,8 +7,8 @@ import pytest
 
 from tests.stream.secure_kafka import KEY_PASSWORD, Certificates
 from worker.settings import Settings, SettingsError
-from worker.stream.connection import security_of
-from worker.stream.oauth import ClientCredentials, FileToken
+from worker.stream.kafka.connection import security_of
+from worker.stream.kafka.oauth import ClientCredentials, FileToken
 
 SCRAM = {"security_protocol": "SASL_PLAINTEXT", "sasl_username": "me"}
 OAUTH = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "OAUTHBEARER"}

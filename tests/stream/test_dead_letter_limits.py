@@ -13,8 +13,8 @@ from prometheus_client import REGISTRY
 from worker.contract.dead_letter import DeadLetter
 from worker.exit_codes import ExitCode
 from worker.settings import Settings
-from worker.stream.dead_letter_limits import DeadLetterLimits, Exceeded
-from worker.stream.dead_letter_stop import DeadLetterStop
+from worker.stream.dead_letters.limits import DeadLetterLimits, Exceeded
+from worker.stream.dead_letters.stop import DeadLetterStop
 from worker.stream.orderly_stop import OrderlyStop
 
 

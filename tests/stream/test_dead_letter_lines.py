@@ -10,8 +10,8 @@ from worker.contract.dead_letter import DeadLetter
 from worker.contract.errors import Stage, Unjudgeable
 from worker.contract.record import Headers
 from worker.contract.stored_letter import StoredLetter
-from worker.stream.dead_letter_lines import COLUMNS, described, json_line, printable, text_line
-from worker.stream.dead_letter_selection import Selection, iso
+from worker.stream.dead_letters.lines import COLUMNS, described, json_line, printable, text_line
+from worker.stream.dead_letters.selection import Selection, iso
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 ESCAPE = "\x1b[2J\u202e"

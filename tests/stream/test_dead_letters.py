@@ -12,7 +12,7 @@ from tests.stream.dead_letter_desk import COUNT, Desk, InputRecord
 from tests.stream.rig import Rig, chat_event, metric, until
 from worker.contract.record import header
 from worker.exit_codes import ExitCode
-from worker.stream.replay import PAST_LIMIT
+from worker.stream.dead_letters.replay import PAST_LIMIT
 
 # -- limits -----------------------------------------------------------------------------------------------------------
 

@@ -5,8 +5,8 @@ import struct
 from aiokafka import TopicPartition
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from worker.stream.raw_records import Batch
-from worker.stream.unreadable import Impasse, _first
+from worker.stream.kafka.raw_records import Batch
+from worker.stream.kafka.unreadable import Impasse, _first
 
 PARTITION = TopicPartition("chat.events", 0)
 X, Y = 7, 8  # producers

@@ -11,8 +11,8 @@ from tests.stream.works import work
 from worker.contract.errors import Stage, Unjudgeable
 from worker.observability import metrics
 from worker.settings import Settings
-from worker.stream.isolation import SUSPECTS_PER_EVENT, Isolation
-from worker.stream.journal import traces_of
+from worker.stream.poison.isolation import SUSPECTS_PER_EVENT, Isolation
+from worker.stream.poison.journal import traces_of
 from worker.stream.work import Work
 
 
@@ -104,7 +104,7 @@ def test_the_log_says_how_many_suspects_are_left_now_and_then_and_at_their_end(
     life: Life, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [100.0]
-    monkeypatch.setattr("worker.stream.isolation.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("worker.stream.poison.isolation.time.monotonic", lambda: clock[0])
     life.take(*range(5))
     with capture_logs() as logs:
         life = life.killed()

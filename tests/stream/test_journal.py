@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from worker.observability import metrics
-from worker.stream import journal as journal_module
-from worker.stream.journal import NO_SLOT, Corrupt, Journal, open_journal, traces_of
-from worker.stream.suspects import Name, Trace
+from worker.stream.poison import journal as journal_module
+from worker.stream.poison.journal import NO_SLOT, Corrupt, Journal, open_journal, traces_of
+from worker.stream.poison.suspects import Name, Trace
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 PAGE = 4096

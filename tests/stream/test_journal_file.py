@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from worker.stream import journal_file
-from worker.stream.journal import open_journal
-from worker.stream.journal_file import claim, default_directory
+from worker.stream.poison import journal_file
+from worker.stream.poison.journal import open_journal
+from worker.stream.poison.journal_file import claim, default_directory
 
 
 def test_two_live_workers_never_share_a_file(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.stream.secure_kafka import unsecured_token
 from tests.stream.token_endpoint import CLIENT, CLIENT_SECRET, TokenEndpoint, token_endpoint
 from worker.local.ports import free_ports
 from worker.settings import SettingsError
-from worker.stream.oauth import ClientCredentials, FileToken, TokenEndpointAway, TokenUnavailable
+from worker.stream.kafka.oauth import ClientCredentials, FileToken, TokenEndpointAway, TokenUnavailable
 
 
 async def refusal(provider: FileToken | ClientCredentials, kind: type[TokenUnavailable] = TokenUnavailable) -> str:

@@ -23,13 +23,13 @@ from worker.moderation.request import Request, tell
 from worker.observability import metrics
 from worker.observability.health import Health, Phase
 from worker.settings import Settings
-from worker.stream.dead_letter_stop import DeadLetterStop
-from worker.stream.isolation import Isolation
-from worker.stream.journal import traces_of
+from worker.stream.dead_letters.stop import DeadLetterStop
 from worker.stream.live_policies import LivePolicies
 from worker.stream.orderly_stop import OrderlyStop
 from worker.stream.outcome_counts import OutcomeCounts
 from worker.stream.pipeline import Pipeline
+from worker.stream.poison.isolation import Isolation
+from worker.stream.poison.journal import traces_of
 from worker.stream.publisher import Publisher
 from worker.stream.start import Started
 from worker.stream.work import Work

@@ -23,10 +23,10 @@ from confluent_kafka.admin import (
 from worker.local.broker import KafkaUnavailable, LocalKafka
 from worker.local.jvm_broker import JvmBroker
 from worker.local.ports import free_ports
-from worker.stream import cluster
-from worker.stream import preflight as module
-from worker.stream.cluster import TopicMetadata
-from worker.stream.preflight import Fault, preflight
+from worker.stream.kafka import cluster
+from worker.stream.kafka import preflight as module
+from worker.stream.kafka.cluster import TopicMetadata
+from worker.stream.kafka.preflight import Fault, preflight
 
 OUTPUTS = ("verdicts.safe", "verdicts.unsafe")
 

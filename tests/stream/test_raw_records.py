@@ -7,7 +7,7 @@ from tests.stream.raw_batches import CODECS, RawRecord, batch_of
 from worker.contract.dead_letter import DeadLetter
 from worker.contract.errors import Unjudgeable
 from worker.contract.record import header
-from worker.stream.raw_records import batches_of
+from worker.stream.kafka.raw_records import batches_of
 
 BAD = b"caf\xe9"  # as an old system in Latin-1 would name it
 GOOD: list[RawRecord] = [

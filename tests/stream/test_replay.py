@@ -18,18 +18,18 @@ from tests.stream.rig import until
 from worker.contract.dead_letter import DeadLetter
 from worker.contract.errors import Stage, Unjudgeable
 from worker.exit_codes import ExitCode
-from worker.stream import replay as replay_module
-from worker.stream.dead_letter_selection import Selection
-from worker.stream.replay import FROM_OUTPUT, PAST_LIMIT, TOO_LARGE, VALUE_LEFT_OUT
-from worker.stream.replay_position import Membership, ReplayRefused
-from worker.stream.start import KafkaNotReady
-from worker.stream.topic_reader import consumer_of
+from worker.stream.dead_letters import replay as replay_module
+from worker.stream.dead_letters.replay import FROM_OUTPUT, PAST_LIMIT, TOO_LARGE, VALUE_LEFT_OUT
+from worker.stream.dead_letters.replay_position import Membership, ReplayRefused
+from worker.stream.dead_letters.selection import Selection
+from worker.stream.kafka.preflight import KafkaNotReady
+from worker.stream.kafka.topic_reader import consumer_of
 
 # `moderation-worker`, whose replay stands still in the middle of a chunk.
 STANDS_STILL = """
 import asyncio
 from worker.cli import main
-from worker.stream import replay
+from worker.stream.dead_letters import replay
 
 hand_over, handed = replay._hand_over, []
 

@@ -6,7 +6,7 @@ from prometheus_client import generate_latest
 from tests.contract.test_review import review
 from worker.contract.review import ReviewedVerdict, read_review
 from worker.observability import metrics
-from worker.stream.review_counts import ReviewCounts, category_results
+from worker.stream.reviews.counts import ReviewCounts, category_results
 
 
 def reviewed(label: str, *categories: str, policy: str = "default") -> dict[str, object]:

@@ -6,8 +6,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from worker.settings import Settings
-from worker.stream import reviews as module
-from worker.stream.reviews import Reviews
+from worker.stream.reviews import service as module
+from worker.stream.reviews.service import Reviews
 
 
 class Consumer:

@@ -18,7 +18,7 @@ from tests.stream.token_endpoint import CLIENT, CLIENT_SECRET, token_endpoint
 from worker.exit_codes import ExitCode
 from worker.local.broker import KafkaUnavailable
 from worker.local.workers import WorkerProcess
-from worker.stream.topics import TopicSpec, create_topics
+from worker.stream.kafka.topics import TopicSpec, create_topics
 
 pytestmark = pytest.mark.kafka
 

@@ -18,7 +18,7 @@ from worker.contract.record import header
 from worker.contract.verdict import VERDICT
 from worker.exit_codes import ExitCode
 from worker.settings import Settings
-from worker.stream.checks import kafka_faults
+from worker.stream.kafka.checks import kafka_faults
 
 pytestmark = pytest.mark.kafka
 

@@ -23,10 +23,10 @@ from worker.observability import metrics
 from worker.settings import Settings
 from worker.stream import source as module
 from worker.stream.commits import Commits
+from worker.stream.kafka.raw_records import RawRecord
+from worker.stream.kafka.unreadable import Impasse
 from worker.stream.progress import Progress
-from worker.stream.raw_records import RawRecord
 from worker.stream.source import Source
-from worker.stream.unreadable import Impasse
 
 ONE, TWO = TopicPartition("chat.events", 0), TopicPartition("chat.events", 1)
 BAD = "bad"

@@ -11,8 +11,7 @@ from worker.observability import metrics
 from worker.observability.health import Health, Phase
 from worker.settings import Settings
 from worker.stream import start as module
-from worker.stream.preflight import Fault
-from worker.stream.start import KafkaNotReady
+from worker.stream.kafka.preflight import Fault, KafkaNotReady
 
 AWAY = Fault("broker b:1", "cannot be reached", "check it", math.inf)
 STARTS = Fault("broker b:2", "broke off the conversation", "check that it speaks PLAINTEXT", 120.0)

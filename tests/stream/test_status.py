@@ -20,8 +20,8 @@ from worker.contract.verdict import Label, Source
 from worker.observability import metrics
 from worker.observability.health import Health, Phase
 from worker.settings import Settings
+from worker.stream.kafka.raw_records import RawRecord
 from worker.stream.live_policies import LivePolicies
-from worker.stream.raw_records import RawRecord
 from worker.stream.status.document import Status
 from worker.stream.status.history import CELL_SECONDS, SECONDS, History
 from worker.stream.status.page import page, page_headers

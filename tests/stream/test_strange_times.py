@@ -15,9 +15,9 @@ from worker.contract.errors import Stage, Unjudgeable
 from worker.contract.stored_letter import StoredLetter
 from worker.contract.verdict import verdict_id_of
 from worker.local.broker import LocalKafka
-from worker.stream.journal import Journal, open_journal
-from worker.stream.raw_records import RawRecord
-from worker.stream.suspects import Name
+from worker.stream.kafka.raw_records import RawRecord
+from worker.stream.poison.journal import Journal, open_journal
+from worker.stream.poison.suspects import Name
 
 MOST = (1 << 63) - 1
 TIMES = (-1, 0, 1, 4_102_444_800_000, 253_402_300_800_000, MOST)  # none, 1970, 2100, past the year 9999, the last one

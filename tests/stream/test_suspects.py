@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.stream.suspects import MOST_KILLS, Case, Name, Suspects, Trace, kills_after, worst
+from worker.stream.poison.suspects import MOST_KILLS, Case, Name, Suspects, Trace, kills_after, worst
 
 
 def name(offset: int, partition: int = 0) -> Name:

@@ -8,7 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from tests.stream.foreign import produce
 from tests.stream.rig import Rig, chat_event
 from worker.exit_codes import ExitCode
-from worker.stream.topics import TopicSpec, create_topics
+from worker.stream.kafka.topics import TopicSpec, create_topics
 
 
 async def _delete(rig: Rig, topic: str) -> None:

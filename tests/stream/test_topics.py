@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from worker.local.broker import LocalKafka
 from worker.local.ports import free_ports
-from worker.stream.topics import TopicDescription, TopicResult, TopicSpec, create_topics, describe_topics
+from worker.stream.kafka.topics import TopicDescription, TopicResult, TopicSpec, create_topics, describe_topics
 
 
 def unique(name: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from worker.contract.record import PlainRecord
 from worker.settings import Settings
-from worker.stream.isolation import Isolation
+from worker.stream.poison.isolation import Isolation
 from worker.stream.progress import PartitionProgress
 from worker.stream.work import Work
 

@@ -19,7 +19,7 @@ from worker.local.stress import Stress, StressOptions
 from worker.local.stress_tally import StressReport
 from worker.local.workers import WorkerProcess
 from worker.settings import ENV_PREFIX, Settings
-from worker.stream.topics import TopicSpec, create_topics
+from worker.stream.kafka.topics import TopicSpec, create_topics
 
 PARTITIONS = 4
 STEADY_RATE, STEADY_SECONDS = 1000.0, 20.0  # events a second, and how long, for the latency

@@ -16,9 +16,9 @@ from worker.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from worker.settings import Settings
-    from worker.stream.dead_letter_selection import Selection
-    from worker.stream.dead_letter_tally import Tally
-    from worker.stream.replay import Replay, ReplayResult
+    from worker.stream.dead_letters.replay import Replay, ReplayResult
+    from worker.stream.dead_letters.selection import Selection
+    from worker.stream.dead_letters.tally import Tally
 
 dead_letters_app = typer.Typer(help="Look at the dead letters, and send them back.", no_args_is_help=True)
 
@@ -68,9 +68,9 @@ def list_(
 
 
 async def _list(settings: "Settings", selection: "Selection", limit: int | None, as_json: bool) -> "Tally":
-    from worker.stream.dead_letter_lines import COLUMNS, json_line, text_line
-    from worker.stream.dead_letter_tally import Tally
-    from worker.stream.topic_reader import reading
+    from worker.stream.dead_letters.lines import COLUMNS, json_line, text_line
+    from worker.stream.dead_letters.tally import Tally
+    from worker.stream.kafka.topic_reader import reading
 
     tally = Tally()
     async with reading(settings, settings.dead_letter_topic, selection.since_milliseconds) as reader:
@@ -99,8 +99,8 @@ def show(
     """
     from aiokafka import TopicPartition
 
-    from worker.stream.dead_letter_lines import described
-    from worker.stream.topic_reader import record_at
+    from worker.stream.dead_letters.lines import described
+    from worker.stream.kafka.topic_reader import record_at
 
     place = f"{partition}/{offset}".removesuffix("/")
     if not _PLACE.fullmatch(place):
@@ -137,7 +137,7 @@ def replay(
 
     Example: moderation-worker dead-letters replay --cause unknown_policy --dry-run
     """
-    from worker.stream.replay import Replay, ReplayOptions
+    from worker.stream.dead_letters.replay import Replay, ReplayOptions
 
     selection, settings = _selection(cause, source_topic, since, until), settings_of(context)
     if to in settings.written_topics:
@@ -179,13 +179,13 @@ async def _until_signalled(run: "Replay") -> None:
 
 
 def _print_letter(letter: Any, topic: str) -> None:
-    from worker.stream.dead_letter_lines import printable, text_line
+    from worker.stream.dead_letters.lines import printable, text_line
 
     typer.echo(f"{text_line(letter)}  -> {printable(topic)}")
 
 
 def _say_result(result: "ReplayResult", dry_run: bool) -> None:
-    from worker.stream.dead_letter_lines import printable
+    from worker.stream.dead_letters.lines import printable
 
     topics = ", ".join(f"{printable(topic)} {count}" for topic, count in result.replayed.most_common())
     verb = "would be replayed" if dry_run else "replayed"
@@ -205,7 +205,7 @@ def _say_without_headers(tally: "Tally") -> None:
 def _selection(
     causes: list[str] | None, source_topics: list[str] | None, since: datetime | None, until: datetime | None
 ) -> "Selection":
-    from worker.stream.dead_letter_selection import Selection
+    from worker.stream.dead_letters.selection import Selection
 
     if since is not None and until is not None and since >= until:
         raise typer.BadParameter("--since must be before --until")
@@ -216,7 +216,7 @@ def _told(settings: "Settings", work: Coroutine[Any, Any, _T]) -> _T:
     """Runs it; what a user can mend is one line and an exit code."""
     from aiokafka.errors import KafkaError
 
-    from worker.stream.replay_position import ReplayRefused
+    from worker.stream.dead_letters.replay_position import ReplayRefused
 
     try:
         return asyncio.run(work)

@@ -29,7 +29,7 @@ def written_reviews(settings: "Settings", output: Path) -> Path:
     from aiokafka.errors import KafkaError
 
     from worker.evaluation.reviewed import join_reviews
-    from worker.stream.review_reader import review_values, verdict_values
+    from worker.stream.reviews.reader import review_values, verdict_values
 
     path = output / FILE
     try:

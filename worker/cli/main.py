@@ -104,7 +104,7 @@ def _exit_code(error: Exception) -> ExitCode | None:
     from worker.local.workers import WorkerDied
     from worker.policy.errors import PolicyError
     from worker.settings import SettingsError
-    from worker.stream.start import KafkaNotReady
+    from worker.stream.kafka.preflight import KafkaNotReady
 
     what_it_was_given = (
         SettingsError | PolicyError | ModelUnavailable | ModelRefused | KafkaNotReady | KafkaUnavailable | StressRefused

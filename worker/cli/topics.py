@@ -28,9 +28,9 @@ def create(
     """Create the topics of the settings that do not exist yet. Those that exist are left as they are."""
     from aiokafka.errors import KafkaError
 
-    from worker.stream.checks import connection_faults
-    from worker.stream.connection import security_of
-    from worker.stream.topics import TopicSpec, create_topics
+    from worker.stream.kafka.checks import connection_faults
+    from worker.stream.kafka.connection import security_of
+    from worker.stream.kafka.topics import TopicSpec, create_topics
 
     settings = settings_of(context)
     largest = {"max.message.bytes": str(max(_KAFKAS_DEFAULT_LIMIT, settings.max_record_bytes + 65_536))}
@@ -66,7 +66,7 @@ def create(
 @topics_app.command()
 def check(context: typer.Context) -> None:
     """Check what `run` will need: a broker that answers, the topics, and the rights to read and write them."""
-    from worker.stream.checks import kafka_faults, review_faults
+    from worker.stream.kafka.checks import kafka_faults, review_faults
 
     settings = settings_of(context)
     # A connection that fails is told once.

@@ -23,7 +23,7 @@ from worker.local.tally import Tally, outcomes_of
 from worker.local.traffic import POLICIES_TOML, Sample, sample_traffic
 from worker.local.workers import WorkerProcess
 from worker.settings import STAND_IN, Settings
-from worker.stream.topics import TopicSpec, create_topics
+from worker.stream.kafka.topics import TopicSpec, create_topics
 
 _PARTITIONS = 4
 _WORKERS = 2

@@ -17,8 +17,8 @@ from worker.contract.verdict import verdict_id_of
 from worker.exit_codes import ExitCode
 from worker.local.tally import id_of_dead_letter
 from worker.settings import Settings, SettingsError, load_settings
-from worker.stream.checks import sender_faults
-from worker.stream.connection import security_of
+from worker.stream.kafka.checks import sender_faults
+from worker.stream.kafka.connection import security_of
 
 
 def send(

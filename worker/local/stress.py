@@ -21,9 +21,9 @@ from worker.local.stress_tally import StressReport, StressTally
 from worker.local.tally import id_of_dead_letter, outcomes_of
 from worker.settings import Settings
 from worker.standins.corpus import conversation
-from worker.stream.checks import sender_faults
-from worker.stream.connection import security_of
-from worker.stream.topics import describe_topics
+from worker.stream.kafka.checks import sender_faults
+from worker.stream.kafka.connection import security_of
+from worker.stream.kafka.topics import describe_topics
 
 _TICK = 0.005  # seconds between two looks at what is due
 _REFRESH = 0.5  # seconds

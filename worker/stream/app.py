@@ -20,7 +20,7 @@ from worker.observability.logs import configure_logs
 from worker.settings import Settings, SettingsError, load_settings
 from worker.stream.early_stop import until_the_loop_listens
 from worker.stream.live_policies import LivePolicies
-from worker.stream.reviews import Reviews
+from worker.stream.reviews.service import Reviews
 from worker.stream.service import ModerationService
 from worker.stream.start import LoadGuards
 from worker.stream.status.document import Status

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from worker.contract.chat_event import read_chat_event
-from worker.stream.raw_records import RawRecord
+from worker.stream.kafka.raw_records import RawRecord
 from worker.stream.work import Work
 
 # Bytes from which a thread reads it. A value of tens of thousands of tiny messages takes 0.16 s for each megabyte, and

@@ -12,9 +12,9 @@ from worker.observability import tracing
 from worker.policy.errors import PolicyError
 from worker.settings import SettingsError
 from worker.stream import last_resort
+from worker.stream.kafka.preflight import KafkaNotReady
+from worker.stream.kafka.static_member import PlaceTaken
 from worker.stream.service import ModerationService
-from worker.stream.start import KafkaNotReady
-from worker.stream.static_member import PlaceTaken
 
 log = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ from worker.observability import metrics, tracing
 from worker.observability.health import Health, Phase
 from worker.settings import Settings
 from worker.stream import spans
-from worker.stream.dead_letter_stop import DeadLetterStop
+from worker.stream.dead_letters.stop import DeadLetterStop
 from worker.stream.event_reader import EventReader
 from worker.stream.in_flight import InFlight
 from worker.stream.key_order import KeyOrder

@@ -16,7 +16,7 @@ from worker.contract.record import Headers, Record
 from worker.contract.verdict import Label, Verdict
 from worker.observability import tracing
 from worker.settings import Settings
-from worker.stream.connection import security_of
+from worker.stream.kafka.connection import security_of
 from worker.stream.outbox import Batch, Outbox, Settled
 from worker.stream.work import Outcome, Work
 

@@ -13,7 +13,7 @@ from worker.observability.health import Health, Phase
 from worker.settings import Settings
 from worker.stream.closing import closed
 from worker.stream.commits import Commits
-from worker.stream.dead_letter_stop import DeadLetterStop
+from worker.stream.dead_letters.stop import DeadLetterStop
 from worker.stream.housekeeping import keep_house
 from worker.stream.lag import Lag
 from worker.stream.last_resort import CRASH_SECONDS, end_process_in

@@ -17,9 +17,9 @@ from worker.moderation.shadow import Shadow
 from worker.observability import metrics
 from worker.observability.light_metrics import Count
 from worker.settings import Settings, SettingsError
-from worker.stream.connection import security_of
-from worker.stream.isolation import Isolation
+from worker.stream.kafka.connection import security_of
 from worker.stream.live_policies import LivePolicies
+from worker.stream.poison.isolation import Isolation
 
 log = structlog.get_logger(__name__)
 

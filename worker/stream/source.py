@@ -18,9 +18,9 @@ from aiokafka.errors import (
 from aiokafka.structs import ConsumerRecord
 
 from worker.settings import Settings
-from worker.stream.connection import security_of
-from worker.stream.static_member import PlaceTaken, StaticMember
-from worker.stream.unreadable import Impasse, impasse_at
+from worker.stream.kafka.connection import security_of
+from worker.stream.kafka.static_member import PlaceTaken, StaticMember
+from worker.stream.kafka.unreadable import Impasse, impasse_at
 
 log = structlog.get_logger(__name__)
 

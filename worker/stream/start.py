@@ -17,11 +17,11 @@ from worker.moderation.request import Then
 from worker.observability import metrics
 from worker.observability.health import Health, Phase
 from worker.settings import Settings
-from worker.stream.checks import kafka_faults
-from worker.stream.isolation import Isolation
+from worker.stream.kafka.checks import kafka_faults
+from worker.stream.kafka.preflight import KafkaNotReady
 from worker.stream.live_policies import LivePolicies
 from worker.stream.outbox import Settled
-from worker.stream.preflight import Fault
+from worker.stream.poison.isolation import Isolation
 from worker.stream.publisher import Publisher
 from worker.stream.shadow_path import check_shadow_policy
 from worker.stream.source import Source
@@ -36,14 +36,6 @@ _YOUNG_OBJECTS = 20_000  # allocations between two collections of the youngest o
 
 # Settings, and what takes a line of progress -> guards. Runs on a thread.
 LoadGuards = Callable[[Settings, Callable[[str], None]], Sequence[Guard]]
-
-
-class KafkaNotReady(Exception):
-    """Topics or rights are missing, or no broker answers; the message has each fault."""
-
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        super().__init__("; ".join(map(str, faults)))
-        self.faults = tuple(faults)
 
 
 @dataclass(frozen=True, slots=True)

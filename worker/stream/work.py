@@ -3,15 +3,12 @@
 import asyncio
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from worker.contract.dead_letter import DeadLetter
 from worker.contract.record import Record
 from worker.contract.verdict import Verdict
 from worker.moderation.request import Request, Then
-
-if TYPE_CHECKING:
-    from worker.stream.suspects import Case
 
 Outcome = Verdict | DeadLetter
 
@@ -65,7 +62,7 @@ class Work(Request):
         self.behind: Work | None = None
         self.waits_for_key = False
         self.left_its_key = False
-        self.case: Case | None = None  # only where there are suspects
+        self.case: Any = None  # the isolation's, only where there are suspects
         self.handed_over = False  # to the producer: it cannot be given back any more
 
     def finished(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from aiokafka.structs import ConsumerRecord
 
 from worker.contract.stored_letter import StoredLetter
-from worker.stream.dead_letter_selection import Selection
+from worker.stream.dead_letters.selection import Selection
 
 
 @dataclass(slots=True)

@@ -10,9 +10,9 @@ from aiokafka.errors import LeaderNotAvailableError, for_code
 from aiokafka.protocol.fetch import FetchRequest
 
 from worker.settings import Settings
-from worker.stream.cluster import connected
-from worker.stream.connection import security_of
-from worker.stream.raw_records import Batch, RawRecord, batches_of
+from worker.stream.kafka.cluster import connected
+from worker.stream.kafka.connection import security_of
+from worker.stream.kafka.raw_records import Batch, RawRecord, batches_of
 
 _WAIT_MS, _READ_COMMITTED = 500, 1
 _CHUNK = 1 << 20  # bytes a request; a larger batch comes whole

@@ -9,10 +9,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from worker.settings import Settings
-from worker.stream.connection import security_of
-from worker.stream.preflight import preflight
-from worker.stream.start import KafkaNotReady
-from worker.stream.topics import describe_topics
+from worker.stream.kafka.connection import security_of
+from worker.stream.kafka.preflight import KafkaNotReady, preflight
+from worker.stream.kafka.topics import describe_topics
 
 _SILENCE_SECONDS = 60.0  # of the brokers, after which reading is given up
 _CHUNK = 500  # records

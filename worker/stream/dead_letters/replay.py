@@ -10,14 +10,13 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from worker.contract.stored_letter import StoredLetter
 from worker.settings import Settings
-from worker.stream.checks import RECORD_OVERHEAD, record_limits
-from worker.stream.connection import security_of
-from worker.stream.dead_letter_selection import Selection
-from worker.stream.dead_letter_tally import Tally
-from worker.stream.preflight import preflight
-from worker.stream.replay_position import Membership, ReplayPosition
-from worker.stream.start import KafkaNotReady
-from worker.stream.topic_reader import Chunk, TopicReader, consumer_of, partitions_of
+from worker.stream.dead_letters.replay_position import Membership, ReplayPosition
+from worker.stream.dead_letters.selection import Selection
+from worker.stream.dead_letters.tally import Tally
+from worker.stream.kafka.checks import RECORD_OVERHEAD, record_limits
+from worker.stream.kafka.connection import security_of
+from worker.stream.kafka.preflight import KafkaNotReady, preflight
+from worker.stream.kafka.topic_reader import Chunk, TopicReader, consumer_of, partitions_of
 
 _NO_LIMIT = 1 << 30  # bytes; the topics' own limits count
 

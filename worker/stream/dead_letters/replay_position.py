@@ -8,9 +8,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from worker.settings import Settings
-from worker.stream.cluster import connected, group_members
-from worker.stream.connection import security_of
-from worker.stream.dead_letter_selection import Selection
+from worker.stream.dead_letters.selection import Selection
+from worker.stream.kafka.cluster import connected, group_members
+from worker.stream.kafka.connection import security_of
 
 _JOIN_SECONDS = 90.0
 _COMMIT_SECONDS = 10.0

@@ -9,7 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
-from worker.stream.cluster import TopicMetadata, connected, topic_metadata
+from worker.stream.kafka.cluster import TopicMetadata, connected, topic_metadata
 
 _BACKOFF_S = 0.05
 _NO_SECURITY: Mapping[str, Any] = {}

@@ -16,8 +16,8 @@ from typing import Final
 import structlog
 
 from worker.observability import metrics
-from worker.stream.journal_file import JournalFile, claim, contents
-from worker.stream.suspects import Name, Trace, kills_after
+from worker.stream.poison.journal_file import JournalFile, claim, contents
+from worker.stream.poison.suspects import Name, Trace, kills_after
 
 log = structlog.get_logger(__name__)
 

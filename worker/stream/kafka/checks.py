@@ -9,8 +9,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from worker.settings import Settings
-from worker.stream.connection import security_of
-from worker.stream.preflight import Fault, preflight
+from worker.stream.kafka.connection import security_of
+from worker.stream.kafka.preflight import Fault, preflight
 
 _LIMIT = "max.message.bytes"
 RECORD_OVERHEAD = 1024  # bytes that Kafka counts beside the record's own

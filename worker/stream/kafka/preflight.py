@@ -22,8 +22,8 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
-from worker.stream.cluster import Operations, TopicMetadata, connected, group_operations, topic_metadata
-from worker.stream.oauth import TokenEndpointAway, TokenProvider, TokenUnavailable
+from worker.stream.kafka.cluster import Operations, TopicMetadata, connected, group_operations, topic_metadata
+from worker.stream.kafka.oauth import TokenEndpointAway, TokenProvider, TokenUnavailable
 
 _T = TypeVar("_T")
 _BACKOFF_S = 0.1
@@ -47,6 +47,14 @@ class Fault:
 
     def __str__(self) -> str:
         return " ".join(f"{self.what} {self.why}: {self.remedy}".split())  # a broker's words may hold line breaks
+
+
+class KafkaNotReady(Exception):
+    """Topics or rights are missing, or no broker answers; the message has each fault."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("; ".join(map(str, faults)))
+        self.faults = tuple(faults)
 
 
 async def preflight(

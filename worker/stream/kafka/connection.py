@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from worker.settings import Settings, SettingsError
-from worker.stream.oauth import ClientCredentials, FileToken, TokenProvider
+from worker.stream.kafka.oauth import ClientCredentials, FileToken, TokenProvider
 
 
 def security_of(settings: Settings) -> dict[str, Any]:

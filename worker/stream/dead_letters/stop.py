@@ -7,7 +7,7 @@ from worker.contract.verdict import Verdict
 from worker.exit_codes import ExitCode
 from worker.observability import metrics
 from worker.settings import ENV_PREFIX, Settings
-from worker.stream.dead_letter_limits import DeadLetterLimits, Exceeded
+from worker.stream.dead_letters.limits import DeadLetterLimits, Exceeded
 from worker.stream.orderly_stop import OrderlyStop
 from worker.stream.work import Outcome
 

@@ -12,9 +12,9 @@ from worker.contract.errors import Stage, Unjudgeable
 from worker.contract.record import Record
 from worker.observability import metrics
 from worker.settings import Settings
-from worker.stream.journal import NO_SLOT, Journal, open_journal, told_by_others
-from worker.stream.journal_file import default_directory
-from worker.stream.suspects import Case, Name, Suspects, Trace, kills_after, worst
+from worker.stream.poison.journal import NO_SLOT, Journal, open_journal, told_by_others
+from worker.stream.poison.journal_file import default_directory
+from worker.stream.poison.suspects import Case, Name, Suspects, Trace, kills_after, worst
 from worker.stream.work import Work
 
 log = structlog.get_logger(__name__)

@@ -11,10 +11,10 @@ from aiokafka.structs import ConsumerRecord
 from worker.contract.review import UnreadableReview, read_review
 from worker.observability import metrics
 from worker.settings import Settings
-from worker.stream.checks import review_faults
 from worker.stream.closing import closed
-from worker.stream.connection import security_of
-from worker.stream.review_counts import ReviewCounts
+from worker.stream.kafka.checks import review_faults
+from worker.stream.kafka.connection import security_of
+from worker.stream.reviews.counts import ReviewCounts
 
 log = structlog.get_logger(__name__)
 

@@ -10,7 +10,7 @@ import orjson
 
 from worker.contract.record import Record
 from worker.contract.stored_letter import StoredLetter
-from worker.stream.dead_letter_selection import iso
+from worker.stream.dead_letters.selection import iso
 
 COLUMNS = f"{'place':<12}  {'when':<24}  {'cause':<20}  {'stage':<8}  {'replays':>7}  {'bytes':>8}  source"
 

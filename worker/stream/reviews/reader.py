@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from aiokafka.structs import ConsumerRecord
 
 from worker.settings import Settings, SettingsError
-from worker.stream.topic_reader import reading
+from worker.stream.kafka.topic_reader import reading
 
 
 async def review_values(settings: Settings) -> AsyncIterator[bytes | None]:

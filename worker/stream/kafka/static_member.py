@@ -9,8 +9,8 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Bytes, Int16, Int32, Schema, String
 
 from worker.settings import Settings
-from worker.stream.cluster import connected
-from worker.stream.connection import security_of
+from worker.stream.kafka.cluster import connected
+from worker.stream.kafka.connection import security_of
 
 
 class PlaceTaken(Exception):

@@ -1,0 +1,1 @@
+"""Poison: records that kill the process are named in a journal, judged alone after the restart, and condemned."""

@@ -1,0 +1,1 @@
+"""Reviewers' decisions, read back for agreement with the verdicts."""
