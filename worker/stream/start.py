@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 # from the event loop to a preparing thread, back, to the device's and back: on a busy loop each would wait that long.
 _SWITCH_SECONDS = 0.0005
 _AGAIN_SECONDS = 5.0  # until brokers that are not there are asked again
-_YOUNG_OBJECTS = 20_000  # allocations between two collections of the youngest objects; Python's own is 700
+_YOUNG_OBJECTS = 50_000  # more objects than at the last collection of the youngest ones; Python's own is 700
 
 # Settings, and what takes a line of progress -> guards. Runs on a thread.
 LoadGuards = Callable[[Settings, Callable[[str], None]], Sequence[Guard]]
@@ -110,7 +110,8 @@ def _spare_the_garbage_collector() -> None:
     """Leaves the loaded libraries and models out of every later collection, and collects young objects less often.
 
     An event is some fifty short-lived objects: by default every tenth event or so would set off a collection, and some
-    of these would walk through all of torch.
+    of these would walk through all of torch. A thousand events in flight are no reason for one either; what garbage
+    comes together below the threshold is collected every minute (`keep_house`).
     """
     gc.collect()
     gc.freeze()
