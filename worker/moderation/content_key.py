@@ -8,24 +8,23 @@ from typing import Final
 from worker.contract.chat_event import ChatEvent, ImagePart, ImageUrlPart, Message, TextPart
 from worker.policy.policy import Policy
 
-_LARGE: Final = 1 << 19  # characters: to spell and hash more than that takes a millisecond and more
+LARGE: Final = 1 << 19
+"""Characters: to spell and hash more than that takes a millisecond and more."""
 
 
-def content_stays(event: ChatEvent) -> bool:
-    """Whether the event holds all that is judged: the picture behind an https URL may be another one the next time."""
-    for message in event.messages:
-        if not isinstance(message.content, str) and not all(map(_is_held, message.images)):
-            return False
-    return True
-
-
-def is_large(event: ChatEvent) -> bool:
-    """Whether its key takes so long that a thread should make it."""
-    size = 0
+def characters_held(event: ChatEvent) -> int | None:
+    """How long the content is; None where the event does not hold all of it: the picture behind an https URL may be
+    another one the next time."""
+    held = 0
     for message in event.messages:
         content = message.content
-        size += len(content) if isinstance(content, str) else sum([len(_part(part)[1]) for part in content])
-    return size > _LARGE
+        if isinstance(content, str):
+            held += len(content)
+        elif all(map(_is_held, message.images)):
+            held += sum([len(_part(part)[1]) for part in content])
+        else:
+            return None
+    return held
 
 
 def content_key(event: ChatEvent, policy: Policy) -> bytes:

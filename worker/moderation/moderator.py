@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from worker.contract.verdict import ModelRef, Verdict
 from worker.guards.guard import Guard
-from worker.moderation.content_key import content_key, content_stays, is_large
+from worker.moderation.content_key import LARGE, characters_held, content_key
 from worker.moderation.options import ModeratorOptions
 from worker.moderation.panel import Panel
 from worker.moderation.request import Request, Then, answered, tell
@@ -113,9 +113,9 @@ class Moderator:
         if request.scope.event is None:
             request.judgement = judged(request)
             return False
-        if self._single_flight is None or not content_stays(event):
+        if self._single_flight is None or (characters := characters_held(event)) is None:
             return True
-        if is_large(event):
+        if characters > LARGE:
             self._finding_keys.add(task := asyncio.create_task(self._find_key(request, self._single_flight)))
             task.add_done_callback(self._finding_keys.discard)
             return False

@@ -13,7 +13,7 @@ from worker.contract.record import Record
 from worker.contract.verdict import Label, Verdict
 from worker.guards.guard import Fault, Guard, Preparation
 from worker.guards.runner import DeviceLost
-from worker.moderation.content_key import content_stays
+from worker.moderation.content_key import characters_held
 from worker.moderation.decision import GuardAnswer
 from worker.moderation.moderator import Moderator
 from worker.moderation.request import Request
@@ -125,7 +125,7 @@ class Shadow:
     async def _look_at(self, case: ShadowCase) -> bool:
         if not case.missing([guard.name for guard in self._spare_time.guards]):
             await self._decide(case)
-        elif not content_stays(case.request.event):  # it may be another picture by now, and its host was asked once
+        elif characters_held(case.request.event) is None:  # another picture by now, perhaps; its host was asked once
             self._dropped["image_url"].inc()
         elif self._waiting.full():
             self._dropped["busy"].inc()

@@ -1,6 +1,7 @@
 """What came out: the outcomes that the broker confirmed, by label, category and tenant."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from worker.contract.errors import CAUSES
@@ -54,19 +55,23 @@ class OutcomeCounts:
         now = self._clock()
         _PUBLISH_SECONDS.observe_all([now - work.decided for work in works])
         _END_TO_END_SECONDS.observe_all([now - work.arrived for work in works])
+        verdicts = []
         for work in works:
             outcome = work.outcome
             if isinstance(outcome, Verdict):
-                self._verdict(outcome)
+                verdicts.append(outcome)
             elif outcome is not None:
                 metrics.DEAD_LETTERS.labels(outcome.error_type).inc()
+        self._count(verdicts)
         if self._recent is not None:
             self._recent.confirmed(works, now)
 
-    def _verdict(self, verdict: Verdict) -> None:
-        self._by_label[verdict.label].inc()
-        self._by_tenant.get(verdict.tenant, self._of_others)[verdict.label].inc()
-        for category in verdict.violated_categories:
-            metrics.VIOLATIONS.labels(category).inc()
-        if verdict.prompt_attack:
-            metrics.PROMPT_ATTACKS.inc()
+    def _count(self, verdicts: Sequence[Verdict]) -> None:
+        for (label, tenant), count in Counter([(each.label, each.tenant) for each in verdicts]).items():
+            self._by_label[label].inc(count)
+            self._by_tenant.get(tenant, self._of_others)[label].inc(count)
+        for each in verdicts:
+            for category in each.violated_categories:
+                metrics.VIOLATIONS.labels(category).inc()
+            if each.prompt_attack:
+                metrics.PROMPT_ATTACKS.inc()
