@@ -32,7 +32,7 @@ async def plain_loop(linger_ms: int, headers_of: Callable[[ConsumerRecord], Head
         bootstrap_servers=bootstrap,
         enable_idempotence=True,
         acks="all",
-        compression_type="lz4",
+        compression_type="zstd",
         linger_ms=linger_ms,
         max_batch_size=256 << 10,
     )
