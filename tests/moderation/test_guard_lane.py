@@ -272,6 +272,17 @@ async def test_a_batch_that_hangs_on_the_device_fails_its_events() -> None:
     assert len(lane.device.batches) == 1
 
 
+async def test_what_the_device_is_at_is_known_until_it_comes_back() -> None:
+    lane = Lane(budget=10, max_wait=0)
+    first, second = await lane.judge((10, 0.1)), await lane.judge((10, 0.2))
+    first.give_up()
+    assert (lane.lane.holds(first.request), lane.lane.holds(second.request)) == (True, False)
+    await lane.device.land()
+    assert (lane.lane.holds(first.request), lane.lane.holds(second.request)) == (False, True)
+    await lane.device.land(RuntimeError("a bug"))
+    assert not lane.lane.holds(second.request)
+
+
 async def test_while_a_batch_hangs_whoever_comes_is_told_though_its_own_events_were_given_back() -> None:
     lane = Lane(budget=10, max_wait=0, timeout=0.01)
     hangs = await lane.judge((10, 0.1))

@@ -10,6 +10,7 @@ from tests.moderation.test_moderator import OPTIONS, event, moderating, request
 from worker.guards.runner import DeviceLost
 from worker.moderation.moderator import Moderator
 from worker.moderation.options import ModeratorOptions
+from worker.moderation.request import Request
 
 
 @pytest.mark.parametrize("hanging", ["llama_guard", "prompt_guard"])
@@ -30,6 +31,33 @@ async def test_whichever_guard_hangs_the_event_fails(hanging: str) -> None:
                 await moderator.judge(request(event()))
         finally:
             released.set()
+
+
+async def test_what_was_given_up_is_told_of_when_the_device_has_come_back_from_it() -> None:
+    began, go_on, left = threading.Event(), threading.Event(), list[Request]()
+
+    def slow(_text: str) -> float:
+        began.set()
+        go_on.wait(60)
+        return 0.1
+
+    moderator = Moderator([fake_llama_guard(score_of=slow)], OPTIONS, on_left=left.extend)
+    try:
+        on_device, waits = request(event("0")), request(event("1"))
+        moderator.judge_all([on_device])
+        assert await asyncio.to_thread(began.wait, 60)
+        moderator.judge_all([waits])
+        for each in (on_device, waits, on_device):
+            moderator.give_up(each)
+        assert (on_device.on_device, waits.on_device, left) == (True, False, [])
+        go_on.set()
+        async with asyncio.timeout(60):
+            while on_device.on_device:  # noqa: ASYNC110  # the device's thread comes back
+                await asyncio.sleep(0.001)
+        assert left == [on_device]
+    finally:
+        go_on.set()
+        moderator.close()
 
 
 async def test_after_close_nobody_waits_for_ever() -> None:

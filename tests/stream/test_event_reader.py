@@ -111,6 +111,17 @@ async def test_what_is_given_back_while_it_is_read_is_told_to_nobody(monkeypatch
     assert await reading.until(1) == [stays]
 
 
+async def test_where_no_thread_can_be_started_the_record_is_told_with_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuses(*_args: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(asyncio, "to_thread", refuses)
+    reading = Reading()
+    reading.start(value(100_000))
+    (work,) = await reading.until(1)
+    assert isinstance(work.error, RuntimeError)
+
+
 async def test_what_has_an_error_already_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "read_chat_event", lambda _value: pytest.fail("it was read"))
     condemned = Work(PlainRecord("t", 0, 0, value=value(1)), 0.0, lambda _works: None, PartitionProgress(0))

@@ -2,9 +2,10 @@
 
 import asyncio
 import gc
+import struct
 import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -60,6 +61,7 @@ class Judges:
         self.asked: list[Request] = []
         self.offsets: list[int] = []  # of these, in their order
         self.given_up: list[int] = []
+        self.on_device: set[int] = set()  # of those that the device is at, the offsets
 
     def judge_all(self, requests: Sequence[Request]) -> None:
         self.asked += requests
@@ -67,6 +69,7 @@ class Judges:
 
     def give_up(self, request: Request) -> None:
         self.given_up.append(request.record.offset)
+        request.on_device = request.record.offset in self.on_device
 
 
 class Broker:
@@ -381,7 +384,39 @@ async def test_a_failure_while_partitions_go_ends_the_worker(rig: Rig) -> None:
     assert rig.failures == [rig.broker.raises]
 
 
+async def test_what_is_given_back_stays_named_while_the_device_is_at_it(rig: Rig, tmp_path: Path) -> None:
+    """It may still kill the process, or hang: then those that came later are not at fault."""
+    rig.take(record(1), record(2))
+    rig.start(1)
+    rig.judges.on_device = {1}
+    rig.pipeline.revoke([A])
+    rig.take(record(7, partition=1))
+    assert named_in(tmp_path) == {1, 7}
+    rig.pipeline.left_device(rig.asked(1))
+    rig.take(record(8, partition=1))
+    assert named_in(tmp_path) == {7, 8}
+
+
+async def test_records_that_cannot_be_taken_end_the_worker(rig: Rig) -> None:
+    rig.take(replace(record(1), timestamp=1 << 63))
+    assert [type(each) for each in rig.failures] == [struct.error]
+
+
 # -- after a kill
+
+
+async def test_a_suspect_is_alone_until_the_device_has_come_back_from_it(tmp_path: Path) -> None:
+    before = Rig(tmp_path)
+    before.take(record(1))
+    before.isolation._journal.close()
+    rig = Rig(tmp_path)
+    rig.take(record(1), record(7, partition=1))
+    rig.start(1)
+    rig.judges.on_device = {1}
+    rig.pipeline.revoke([A])
+    assert rig.judges.offsets == [1]
+    rig.pipeline.left_device(rig.asked(1))
+    assert rig.judges.offsets == [1, 7]
 
 
 async def test_suspects_are_judged_one_after_the_other_and_the_condemned_not_at_all(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from tests.stream.rig import Gate, Outcomes, Rig, chat_event, metric, until
 from worker.contract.record import header
 from worker.exit_codes import ExitCode
 from worker.local.workers import WorkerProcess
+from worker.stream.poison.journal import traces_of
 
 # The group notices a killed member by its missing heartbeats.
 QUICK = {"session_timeout_seconds": 6}
@@ -185,3 +186,35 @@ async def test_a_record_that_hangs_a_guard_is_a_dead_letter_on_its_third_crash(r
         assert ends == [ExitCode.CRASH] * 3
         assert _dead_letters(outcomes).keys() == {ids[50]}
     assert len(_log(rig.folder / "worker.log", "batch_hangs")) == 3
+
+
+def _named_in(rig: Rig) -> set[tuple[int, int]]:
+    """What the workers' journals name as in flight: partition and offset."""
+    traces = [trace for path in rig.journals.iterdir() for trace in traces_of(path.read_bytes())]
+    return {(trace.name.partition, trace.name.offset) for trace in traces if trace.in_flight}
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("comes_back", [True, False])
+async def test_what_is_taken_away_while_the_device_is_at_it_stays_named_until_it_comes_back(
+    rig: Rig, comes_back: bool
+) -> None:
+    guard = {"FAKE_DELAY": "12" if comes_back else "0", "batch_timeout_seconds": 15}
+    with rig.worker("first", revoke_drain_seconds=0.5, **guard, **QUICK) as first:
+        await rig.ready(first)
+        (sent,) = await rig.send([(b"key", chat_event("hello" if comes_back else "HANG"))])
+        await until(lambda: _named_in(rig) == {rig.places[sent]})
+        with rig.worker("second", FAKE_HARMLESS="HANG", **QUICK) as second:
+            await until(lambda: "started work was not finished" in first.log.read_text())
+            await until(lambda: bool(metric(second, "moderation_partitions_assigned")))
+            assert rig.places[sent] in _named_in(rig)
+            if not comes_back:
+                assert await asyncio.to_thread(first.wait) == ExitCode.CRASH
+            async with rig.outcomes() as outcomes:
+                await outcomes.until_answered([sent])
+            await rig.no_lag()
+            if comes_back:
+                await until(lambda: not _named_in(rig))
+                assert first.stop() == ExitCode.OK
+            else:
+                assert _named_in(rig) == {rig.places[sent]}

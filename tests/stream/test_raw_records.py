@@ -1,5 +1,7 @@
 """Records read byte by byte: what aiokafka refuses is found, whatever stands around it."""
 
+import struct
+
 import pytest
 from aiokafka.record.memory_records import MemoryRecords
 
@@ -39,6 +41,16 @@ def test_readable_records_are_read_as_aiokafka_reads_them(codec: str) -> None:
     theirs = [(each.offset, each.timestamp, each.key, each.value, list(each.headers)) for each in batch]
     ours = next(batches_of(content)).records("t", 0)
     assert [(each.offset, each.timestamp, each.key, each.value, each.headers) for each in ours] == theirs
+
+
+def test_past_the_last_time_comes_the_first_one() -> None:
+    """As in all other clients; a time of more than 64 bits could not even be named in the journal."""
+    batch = bytearray(batch_of([(b"k", b"v", [], 1), (b"k", b"v", [], 3)]))
+    struct.pack_into(">q", batch, 27, (1 << 63) - 2)  # the first one's
+    ours = next(batches_of(bytes(batch))).records("t", 0)
+    theirs = MemoryRecords(bytes(batch)).next_batch()
+    assert theirs is not None
+    assert [each.timestamp for each in ours] == [each.timestamp for each in theirs] == [(1 << 63) - 2, -(1 << 63)]
 
 
 def test_aiokafka_still_refuses_it() -> None:

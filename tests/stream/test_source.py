@@ -141,7 +141,7 @@ async def test_a_commit_that_is_refused_is_said_again_by_the_next_one(
     source, consumer = joined
     progress = _one_finished()
     told: list[Mapping[TopicPartition, int]] = []
-    commits = Commits(source, progress, told.append)
+    commits = Commits(source, progress, told.append, lambda: False)
     metrics.LAST_COMMIT.set(0)
     consumer.commit_answer = answer
     await commits.now()
@@ -160,7 +160,7 @@ async def test_the_last_commit_is_tried_until_it_is_taken(
     progress = _one_finished()
     monkeypatch.setattr("worker.stream.commits._AGAIN_SECONDS", 0)
     consumer.commit_answer = TimeoutError()
-    last = asyncio.create_task(Commits(source, progress, lambda _: None).last(lambda: False))
+    last = asyncio.create_task(Commits(source, progress, lambda _: None, lambda: False).last())
     for _ in range(30):
         await asyncio.sleep(0)
     assert not last.done()
@@ -193,8 +193,25 @@ async def test_the_last_commit_is_not_tried_where_it_cannot_be_taken(
     progress = _one_finished()
     consumer.commit_answer = refusal = CommitFailedError("the group has rebalanced")
     refusal.__cause__ = UnknownMemberIdError() if ends == "expelled" else RebalanceInProgressError()
-    await asyncio.wait_for(Commits(source, progress, lambda _: None).last(lambda: ends == "given up"), 60)
+    await asyncio.wait_for(Commits(source, progress, lambda _: None, lambda: ends == "given up").last(), 60)
     assert progress.to_commit()
+
+
+async def test_after_a_failure_no_position_is_committed_only_what_is_finished(
+    joined: tuple[Source, FakeConsumer],
+) -> None:
+    """What was fetched in the moment of the failure may be known to nobody."""
+    source, consumer = joined
+    consumer.positions[ONE] = 9
+    failed = False
+    progress = _one_finished()
+    commits = Commits(source, progress, lambda _: None, lambda: failed)
+    failed = True
+    await commits.now()
+    assert consumer.committed_offsets[ONE] == 1
+    failed = False
+    await commits.now()
+    assert consumer.committed_offsets[ONE] == 9
 
 
 @pytest.mark.parametrize("answer", [GroupAuthorizationFailedError("g"), KafkaError("what nobody expected")])

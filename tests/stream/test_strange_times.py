@@ -20,7 +20,8 @@ from worker.stream.poison.journal import Journal, open_journal
 from worker.stream.poison.suspects import Name
 
 MOST = (1 << 63) - 1
-TIMES = (-1, 0, 1, 4_102_444_800_000, 253_402_300_800_000, MOST)  # none, 1970, 2100, past the year 9999, the last one
+# None, 1970, 2100, past the year 9999, the last one.
+TIMES = (-1, 0, 1, 4_102_444_800_000, 253_402_300_800_000, MOST)
 
 
 @pytest.mark.parametrize("time", TIMES)

@@ -69,6 +69,7 @@ class GuardLane:
         timeout: float = math.inf,
         breaker_failures: int = 0,
         on_started: Then = lambda _requests: None,
+        on_landed: Callable[[], object] = lambda: None,
         on_guard_down: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -76,10 +77,11 @@ class GuardLane:
         `batch_tokens`: most padded tokens of a batch; fewer for a while after the device ran out of memory.
         `timeout`: seconds on the device after which a batch counts as hanging, and its events fail with DeviceLost.
         `on_started` is told of requests that have `started`, some of them perhaps before.
+        `on_landed` is told whenever the device has come back from a batch.
         `breaker_failures`, `on_guard_down`: as GuardBreaker has them; 0 asks the guard whatever it does."""
         self.guard = guard
         self._device, self._timeout, self._clock = device, timeout, clock
-        self._answered, self._on_started = answered, on_started
+        self._answered, self._on_started, self._on_landed = answered, on_started, on_landed
         self._budget = TokenBudget(batch_tokens)
         self._batcher: Batcher[_Work] = Batcher(self._budget, max_wait)
         self._breaker = GuardBreaker(guard.name, breaker_failures, clock, on_guard_down)
@@ -87,7 +89,7 @@ class GuardLane:
         self._queue = threading.Lock()  # around the batcher and its budget: boarding is on the device's thread
         self._loop = asyncio.get_running_loop()
         self._waiting: _Flight | None = None  # in the device's queue
-        self._on_device = 0  # flights
+        self._on_device: set[_Flight] = set()
         self._pumping = False
         self._timer: asyncio.TimerHandle | None = None
         self._lost: DeviceLost | None = None  # since a batch hangs
@@ -135,6 +137,13 @@ class GuardLane:
         if request is self._trial:
             self._trial = None
             self._breaker.gave_up()
+
+    def holds(self, request: Request) -> bool:
+        """Whether the device has begun with it and has not come back. Of a request that is over: it begins with none of
+        those."""
+        with self._queue:
+            flights = self._on_device if self._waiting is None else {*self._on_device, self._waiting}
+            return any(work.request is request for flight in flights for work in flight.works)
 
     def _pump_soon(self) -> None:
         if not self._pumping:  # once for all that come in this round of the loop
@@ -184,7 +193,7 @@ class GuardLane:
 
     def _boarded(self, flight: _Flight) -> None:
         self._waiting = None
-        self._on_device += 1
+        self._on_device.add(flight)
         if flight.works and self._timeout < math.inf:
             flight.watch = self._loop.call_later(self._timeout, self._hangs, flight)
         started = [work.request for work in flight.works]
@@ -204,11 +213,15 @@ class GuardLane:
         error = (
             RuntimeError("the device thread was closed with work left") if future.cancelled() else future.exception()
         )
-        if self._waiting is flight:  # it never boarded, or failed at it
+        boarded = self._waiting is not flight
+        if boarded:
+            self._on_device.remove(flight)
+        else:
             self._waiting = None
+        self._on_landed()
+        if not boarded:
             self._fail([*flight.works, *self._take_all()], error or RuntimeError("a batch did not board"))
             return
-        self._on_device -= 1
         if flight.watch is not None:
             flight.watch.cancel()
         works, findings = flight.works, list[Finding]()

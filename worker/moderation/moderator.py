@@ -31,19 +31,26 @@ class Moderator:
         options: ModeratorOptions,
         *,
         on_started: Then = lambda _requests: None,
+        on_left: Then = lambda _requests: None,
         on_guard_down: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`on_started` is told of requests that a guard has begun with; some of them perhaps before. `on_guard_down` is
-        called with the name of a guard that is down: verdicts say `guard_unavailable` from then on, until the guard
-        answers again."""
+        """`on_started` is told of requests that a guard has begun with; some of them perhaps before. `on_left` is
+        told of those given up `on_device`, when the device has come back from them. `on_guard_down` is called with the
+        name of a guard that is down: verdicts say `guard_unavailable` from then on, until the guard answers again."""
         for guard in guards:
             if guard.name not in options.batch_tokens:  # its findings would be overlooked, and that means safe
                 raise ValueError(f"no batch budget and no rule of decision for a guard named {guard.name!r}")
         self._clock, self._now = clock, now
         self.panel = Panel(
-            guards, options, self._answered, on_started=on_started, on_guard_down=on_guard_down, clock=clock
+            guards,
+            options,
+            self._answered,
+            on_started=on_started,
+            on_left=on_left,
+            on_guard_down=on_guard_down,
+            clock=clock,
         )
         models = [
             ModelRef(id=model.id, revision=model.revision, stand_in=model.stand_in)
@@ -68,7 +75,8 @@ class Moderator:
         return request.verdict
 
     def give_up(self, request: Request) -> None:
-        """Does nothing more for a request, and tells nobody of it. May be called at any time, and twice."""
+        """Does nothing more for a request, and tells nobody of it. May be called at any time, and twice. Where it is
+        `on_device` then, it may still kill the process, or hang, until `on_left` is told of it."""
         self.panel.give_up(request)
         if self._single_flight is not None and (following := self._single_flight.gave_up(request)):
             self.panel.ask([following])
@@ -87,7 +95,7 @@ class Moderator:
         return self.panel.spare_time()
 
     def close(self) -> None:
-        """Ends the threads; work that has not started is given up."""
+        """Ends the threads; requests that have not started fail."""
         self.panel.close()
 
     def _go_on(self, requests: Sequence[Request], needs_guards: Callable[[Request], bool]) -> None:

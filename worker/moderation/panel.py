@@ -30,13 +30,16 @@ class Panel:
         answered: Then,
         *,
         on_started: Then = lambda _requests: None,
+        on_left: Then = lambda _requests: None,
         on_guard_down: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`answered` is told of requests that have all guards' answers, or an error. `on_started`: as GuardLane has it.
+        `on_left` is told of requests that were given up `on_device`, when the device has come back from them.
         `on_guard_down` is called with the name of a guard that is down."""
         self._guards, self._timeout, self._clock, self._answered = tuple(guards), options.batch_timeout, clock, answered
         self._quiet, self._device, self._closed = Quiet(), DeviceThread(), False
+        self._on_left, self._on_device = on_left, list[Request]()  # given up
         most_ahead = _BATCHES_AHEAD * sum(options.batch_tokens[guard.name] for guard in guards)
         self._preparer = Preparer(guards, options.prepare_threads, most_ahead, self._prepared)
         self.lanes = [
@@ -49,6 +52,7 @@ class Panel:
                 timeout=options.batch_timeout,
                 breaker_failures=options.breaker_failures,
                 on_started=on_started,
+                on_landed=self._landed,
                 on_guard_down=on_guard_down and partial(on_guard_down, guard.name),
                 clock=clock,
             )
@@ -66,12 +70,26 @@ class Panel:
             self._preparer.prepare(requests)
 
     def give_up(self, request: Request) -> None:
-        """Does nothing more for a request. May be called at any time, and twice."""
+        """Does nothing more for a request. May be called at any time, and twice. It is `on_device` then, or the device
+        has nothing to do with it."""
         request.over = True
         if request.with_guards:
+            if self._is_on_device(request):
+                self._on_device.append(request)
             self._let_go((request,))
             for lane in self.lanes:
                 lane.gave_up(request)
+
+    def _is_on_device(self, request: Request) -> bool:
+        request.on_device = any(lane.holds(request) for lane in self.lanes)
+        return request.on_device
+
+    def _landed(self) -> None:
+        """The device has come back from a batch."""
+        if self._on_device:
+            given_up = self._on_device
+            self._on_device = [request for request in given_up if self._is_on_device(request)]
+            self._on_left([request for request in given_up if not request.on_device])
 
     def spare_time(self) -> SpareTime:
         """The same guards on the same device, while no event needs them."""

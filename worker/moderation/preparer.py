@@ -38,7 +38,7 @@ class Preparer:
         self._threads, self._most_ahead, self._then = threads, most_ahead, then
         self._ahead = 0
         self._counting = threading.Lock()
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
+        self._pool = _pool_of(threads)
         self._jobs: deque[Request] = deque()
         self._done: deque[tuple[Request, float, float]] = deque()  # and the seconds it waited, and took
         self._told = False  # the event loop knows that something is done
@@ -128,3 +128,16 @@ class Preparer:
             _QUEUE_SECONDS.observe_all(waited)
             _SECONDS.observe_all(took)
             self._then(requests)
+
+
+def _pool_of(threads: int) -> ThreadPoolExecutor:
+    """All its threads are there: one that cannot be started is told of now, and not while an event waits for it."""
+    pool, together = ThreadPoolExecutor(threads, thread_name_prefix="prepare"), threading.Barrier(threads + 1)
+    try:
+        for _ in range(threads):
+            pool.submit(together.wait)
+        together.wait()
+    except BaseException:
+        together.abort()
+        raise
+    return pool

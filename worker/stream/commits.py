@@ -21,8 +21,11 @@ class Commits:
         source: Source,
         progress: Progress[TopicPartition],
         on_committed: Callable[[Mapping[TopicPartition, int]], None],
+        failed: Callable[[], bool],
     ) -> None:
-        self._source, self._progress, self._on_committed = source, progress, on_committed
+        """`failed`: whether something has ended the worker's work. What was fetched then may be known to nobody, so
+        positions say nothing any more; finished prefixes do."""
+        self._source, self._progress, self._on_committed, self._failed = source, progress, on_committed, failed
         self._committing = asyncio.Lock()
         self._counts = {taken: metrics.COMMITS.labels(result) for taken, result in ((True, "ok"), (False, "refused"))}
 
@@ -36,9 +39,9 @@ class Commits:
             if gone >= gone_seconds:
                 raise RuntimeError(f"the input topic {self._source.topic} has been gone for {gone:.0f} s")
 
-    async def last(self, given_up: Callable[[], bool]) -> None:
-        """Commits what is finished, at the end: until it is taken, or no longer ours, or given up."""
-        while not (await self.now() or self._source.expelled or given_up()):  # noqa: ASYNC110  # Kafka is asked
+    async def last(self) -> None:
+        """Commits what is finished, at the end: until it is taken, or no longer ours, or the worker fails."""
+        while not (await self.now() or self._source.expelled or self._failed()):  # noqa: ASYNC110  # Kafka is asked
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def now(self) -> bool:
@@ -47,7 +50,8 @@ class Commits:
             idle = [each for each in self._progress.owned if self._progress.idle(each)]
             positions = await asyncio.gather(*map(self._source.position, idle))
             for partition, position in zip(idle, positions, strict=True):
-                if position is not None and self._progress.idle(partition):  # still, after the wait
+                # Still, after the wait.
+                if position is not None and self._progress.idle(partition) and not self._failed():
                     self._progress.moved_to(partition, position)
             ends = self._progress.to_commit()
             if not ends:

@@ -42,7 +42,10 @@ class EventReader:
         async with self._one_at_a_time:
             if work.over:
                 return  # given back meanwhile
-            await asyncio.to_thread(_read, work)
+            try:
+                await asyncio.to_thread(_read, work)
+            except Exception as cause:  # no thread can be started: else nobody would ever hear of the record
+                work.error = cause
         if not work.over:
             self._then((work,))
 

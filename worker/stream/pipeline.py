@@ -71,6 +71,7 @@ class Pipeline:
 
     # -- the way ------------------------------------------------------------------------------------------------------
 
+    @_ends_the_worker_if_it_fails
     def take(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
         """Records were fetched, in offset order a partition. Each takes its places before any of them begins."""
         arrived, decide, taken = time.monotonic(), self._decide, list[Work]()
@@ -180,6 +181,7 @@ class Pipeline:
     def _end(self, works: Iterable[Work], *, answered: bool = False) -> None:
         """Nothing more is done about them. May be called twice."""
         ended = self.works.end(works)
+        left = ended if answered else [work for work in ended if not work.on_device]
         self.in_flight.finished([work.size for work in ended])
         behind = []
         for work in ended:
@@ -188,9 +190,17 @@ class Pipeline:
                 work.span = None
             if not work.left_its_key and (following := self._key_order.leave(work)) is not None:
                 behind.append(following)
-        admitted = self._isolation.leave(ended, answered=answered)
+        admitted = self._isolation.leave(left, answered=answered)
         if behind:
             self._publish(behind)
+        if admitted and self.failure is None:
+            self._reader.read(admitted)
+
+    @_ends_the_worker_if_it_fails
+    def left_device(self, requests: Sequence[Request]) -> None:
+        """The device has come back from what was given back meanwhile. Until now it could kill the process, or hang: it
+        was named in the journal, and a suspect was still alone."""
+        admitted = self._isolation.leave(cast("Sequence[Work]", requests), answered=False)
         if admitted and self.failure is None:
             self._reader.read(admitted)
 

@@ -66,6 +66,7 @@ class ModerationService(faust.Service):  # type: ignore[misc]
                 self._load,
                 self.health,
                 on_started=pipeline.started,
+                on_left=pipeline.left_device,
                 settled=pipeline.settled,
                 stop_without=self.orderly_stop.guard_down,
             )
@@ -77,7 +78,9 @@ class ModerationService(faust.Service):  # type: ignore[misc]
                 self.settings, parts.moderator, parts.policies, parts.isolation, pipeline.break_down
             )
             self._lag = Lag(self._source.ends, pipeline.progress, self.health.kafka_answered)
-            self._commits = Commits(self._source, pipeline.progress, parts.isolation.committed)
+            self._commits = Commits(
+                self._source, pipeline.progress, parts.isolation.committed, lambda: self.failure is not None
+            )
             self.health.phase = Phase.JOINING
             await self._source.start(self._assigned, self._revoked, self.crash)
         except Exception as error:
@@ -101,7 +104,7 @@ class ModerationService(faust.Service):  # type: ignore[misc]
             self._tasks[0].cancel()  # the intake; the commits go on
         if not failed:
             await self._pipeline.drain(self._pipeline.progress.owned)
-            if error := await closed(lambda: self._commits.last(lambda: self.failure is not None)):
+            if error := await closed(self._commits.last):
                 self._fail(error)
         for task in self._tasks[1:]:
             task.cancel()

@@ -55,14 +55,15 @@ async def start(
     health: Health,
     *,
     on_started: Then,
+    on_left: Then,
     settled: Settled,
     stop_without: Callable[[str], None],
 ) -> Started:
     """Everything but the consumer's start. Raises what keeps the worker from its work, the quick checks first; brokers
     that are away are waited for.
 
-    `health` is told the phase. `on_started` and `settled`: as the moderator and the publisher have them. `stop_without`
-    is called with the name of a guard that is down, where the settings want the worker to stop then.
+    `health` is told the phase. `on_started`, `on_left` and `settled`: as the moderator and the publisher have them.
+    `stop_without` is called with the name of a guard that is down, where the settings want the worker to stop then.
     """
     policies = LivePolicies(settings)
     check_shadow_policy(settings, policies)
@@ -78,7 +79,9 @@ async def start(
     _spare_the_garbage_collector()
     sys.setswitchinterval(_SWITCH_SECONDS)
     on_guard_down = stop_without if settings.guard_breaker_action == "stop" else None
-    moderator = Moderator(guards, ModeratorOptions.of(settings), on_started=on_started, on_guard_down=on_guard_down)
+    moderator = Moderator(
+        guards, ModeratorOptions.of(settings), on_started=on_started, on_left=on_left, on_guard_down=on_guard_down
+    )
     log.info(
         "joining the group",
         bootstrap_servers=settings.bootstrap_servers,

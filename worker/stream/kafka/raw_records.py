@@ -20,6 +20,7 @@ _BATCH: Final = struct.Struct(">qiibIhiqqqhii")
 _PREFIX: Final = struct.Struct(">qi")  # base offset and length, which counts what comes after it
 _MAGIC: Final = 2  # the first with headers; Kafka writes no other since 2017
 _CODEC, _LOG_APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
+_HALF: Final = 1 << 63  # of the numbers of 64 bits
 _ABORT: Final = b"\0\0"  # the type in a marker's key, behind its version
 _DECODE: Final[dict[int, Callable[[bytes], bytes]]] = {1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
 
@@ -91,10 +92,15 @@ class Batch:
         reader = _Reader(body)
         for _ in range(count):
             delta, offset, key, value, headers = reader.record()
-            timestamp = greatest if attributes & _LOG_APPEND_TIME else first + delta
+            timestamp = greatest if attributes & _LOG_APPEND_TIME else _as_long(first + delta)
             named = [(name.decode("utf-8", "backslashreplace"), content) for name, content in headers]
             readable = all(_is_utf8(name) for name, _ in headers)
             yield RawRecord(topic, partition, start + offset, timestamp, key, value, named, readable)
+
+
+def _as_long(number: int) -> int:
+    """Past the last number of 64 bits the first one follows, as in all other clients."""
+    return (number + _HALF) % (2 * _HALF) - _HALF
 
 
 def batches_of(content: bytes) -> Iterator[Batch]:
