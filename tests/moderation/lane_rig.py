@@ -131,6 +131,7 @@ class Lane:
     ) -> None:
         self.device, self.clock = HandDevice(), HandClock()
         self.told_started: list[Request] = []
+        self.told_of_device: list[BaseException | str] = []
         self.lane = GuardLane(
             FakeGuard(),
             self.device,  # type: ignore[arg-type]
@@ -140,6 +141,8 @@ class Lane:
             timeout=timeout,
             breaker_failures=failures,
             on_started=self.told_started.extend,
+            on_landed=lambda: self.told_of_device.append("landed"),
+            on_lost=self.told_of_device.append,
             on_guard_down=on_guard_down,
             clock=self.clock,
         )

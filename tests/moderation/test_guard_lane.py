@@ -283,6 +283,25 @@ async def test_what_the_device_is_at_is_known_until_it_comes_back() -> None:
     assert not lane.lane.holds(second.request)
 
 
+async def test_a_batch_that_hangs_is_told_of_though_nobody_waits_for_it_any_more() -> None:
+    lane = Lane(budget=10, max_wait=0, timeout=0.001)
+    hangs = await lane.judge((10, 0.1))
+    hangs.give_up()  # its partition was taken away
+    async with asyncio.timeout(60):
+        while not lane.told_of_device:  # noqa: ASYNC110  # a timer rings
+            await asyncio.sleep(0.001)
+    assert [type(each) for each in lane.told_of_device] == [DeviceLost]
+    assert lane.lane.holds(hangs.request)
+
+
+async def test_a_lost_device_is_told_of_while_it_is_known_who_was_on_it() -> None:
+    lane = Lane(budget=10, max_wait=0)
+    (await lane.judge((10, 0.1))).give_up()
+    lost = DeviceLost("gone")
+    await lane.device.land(lost)
+    assert lane.told_of_device == [lost, "landed"]
+
+
 async def test_while_a_batch_hangs_whoever_comes_is_told_though_its_own_events_were_given_back() -> None:
     lane = Lane(budget=10, max_wait=0, timeout=0.01)
     hangs = await lane.judge((10, 0.1))

@@ -33,28 +33,33 @@ async def test_whichever_guard_hangs_the_event_fails(hanging: str) -> None:
             released.set()
 
 
-async def test_what_was_given_up_is_told_of_when_the_device_has_come_back_from_it() -> None:
-    began, go_on, left = threading.Event(), threading.Event(), list[Request]()
+@pytest.mark.parametrize("step", ["prepare", "judge"])
+async def test_what_was_given_up_is_told_of_when_no_thread_is_at_it_any_more(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go_on, let_go = threading.Event(), threading.Event(), list[Request]()
+    guard = fake_llama_guard()
+    does = getattr(guard, step)
 
-    def slow(_text: str) -> float:
+    def slow(*args: object) -> object:
         began.set()
         go_on.wait(60)
-        return 0.1
+        return does(*args)
 
-    moderator = Moderator([fake_llama_guard(score_of=slow)], OPTIONS, on_left=left.extend)
+    monkeypatch.setattr(guard, step, slow)
+    moderator = Moderator([guard], OPTIONS, on_let_go=let_go.extend)
     try:
-        on_device, waits = request(event("0")), request(event("1"))
-        moderator.judge_all([on_device])
+        asked = request(event("0"))
+        moderator.judge_all([asked])
         assert await asyncio.to_thread(began.wait, 60)
-        moderator.judge_all([waits])
-        for each in (on_device, waits, on_device):
-            moderator.give_up(each)
-        assert (on_device.on_device, waits.on_device, left) == (True, False, [])
+        for _ in range(2):
+            moderator.give_up(asked)
+        assert (asked.held, let_go) == (True, [])
         go_on.set()
         async with asyncio.timeout(60):
-            while on_device.on_device:  # noqa: ASYNC110  # the device's thread comes back
+            while asked.held:  # noqa: ASYNC110  # the thread comes back
                 await asyncio.sleep(0.001)
-        assert left == [on_device]
+        assert let_go == [asked]
     finally:
         go_on.set()
         moderator.close()

@@ -61,7 +61,7 @@ class Judges:
         self.asked: list[Request] = []
         self.offsets: list[int] = []  # of these, in their order
         self.given_up: list[int] = []
-        self.on_device: set[int] = set()  # of those that the device is at, the offsets
+        self.held: set[int] = set()  # of those that a thread is at, the offsets
 
     def judge_all(self, requests: Sequence[Request]) -> None:
         self.asked += requests
@@ -69,7 +69,7 @@ class Judges:
 
     def give_up(self, request: Request) -> None:
         self.given_up.append(request.record.offset)
-        request.on_device = request.record.offset in self.on_device
+        request.held = request.record.offset in self.held
 
 
 class Broker:
@@ -253,6 +253,21 @@ async def test_when_it_drains_a_partition_of_before_is_nobodys_concern(rig: Rig)
     assert len(rig.pipeline.works) == 0
 
 
+async def test_a_batch_that_hangs_ends_the_worker_though_all_of_it_was_given_back(rig: Rig, tmp_path: Path) -> None:
+    rig.take(record(1))
+    rig.start(1)
+    rig.judges.held = {1}
+    rig.pipeline.revoke([A])
+    rig.pipeline.lost(error := DeviceLost("hangs"))
+    assert (rig.failures, named_in(tmp_path)) == ([error], {1})
+
+
+async def test_when_it_drains_what_was_given_back_may_hang(rig: Rig) -> None:
+    rig.health.phase = Phase.DRAINING
+    rig.pipeline.lost(DeviceLost("hangs"))
+    assert rig.failures == []
+
+
 # -- what is let go of
 
 
@@ -388,11 +403,11 @@ async def test_what_is_given_back_stays_named_while_the_device_is_at_it(rig: Rig
     """It may still kill the process, or hang: then those that came later are not at fault."""
     rig.take(record(1), record(2))
     rig.start(1)
-    rig.judges.on_device = {1}
+    rig.judges.held = {1}
     rig.pipeline.revoke([A])
     rig.take(record(7, partition=1))
     assert named_in(tmp_path) == {1, 7}
-    rig.pipeline.left_device(rig.asked(1))
+    rig.pipeline.let_go(rig.asked(1))
     rig.take(record(8, partition=1))
     assert named_in(tmp_path) == {7, 8}
 
@@ -412,10 +427,10 @@ async def test_a_suspect_is_alone_until_the_device_has_come_back_from_it(tmp_pat
     rig = Rig(tmp_path)
     rig.take(record(1), record(7, partition=1))
     rig.start(1)
-    rig.judges.on_device = {1}
+    rig.judges.held = {1}
     rig.pipeline.revoke([A])
     assert rig.judges.offsets == [1]
-    rig.pipeline.left_device(rig.asked(1))
+    rig.pipeline.let_go(rig.asked(1))
     assert rig.judges.offsets == [1, 7]
 
 

@@ -8,9 +8,10 @@ from uuid import UUID
 
 import pytest
 
-from tests.stream.rig import Gate, Outcomes, Rig, chat_event, metric, until
+from tests.stream.rig import Gate, Outcomes, Rig, chat_event, metric, new_rig, until
 from worker.contract.record import header
 from worker.exit_codes import ExitCode
+from worker.local.broker import LocalKafka
 from worker.local.workers import WorkerProcess
 from worker.stream.poison.journal import traces_of
 
@@ -196,25 +197,28 @@ def _named_in(rig: Rig) -> set[tuple[int, int]]:
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("comes_back", [True, False])
-async def test_what_is_taken_away_while_the_device_is_at_it_stays_named_until_it_comes_back(
-    rig: Rig, comes_back: bool
+async def test_what_is_taken_away_while_a_thread_is_at_it_stays_named_until_that_comes_back(
+    kafka: LocalKafka, tmp_path: Path, comes_back: bool
 ) -> None:
-    guard = {"FAKE_DELAY": "12" if comes_back else "0", "batch_timeout_seconds": 15}
-    with rig.worker("first", revoke_drain_seconds=0.5, **guard, **QUICK) as first:
+    rig = await asyncio.to_thread(new_rig, kafka, tmp_path, partitions=1)
+    gate = Gate(tmp_path / "held")
+    quick = {"revoke_drain_seconds": 0.5, "batch_timeout_seconds": 15, **QUICK}
+    with rig.worker("first", group_instance_id="b", FAKE_WAIT_WHILE=gate, **quick) as first:
         await rig.ready(first)
-        (sent,) = await rig.send([(b"key", chat_event("hello" if comes_back else "HANG"))])
-        await until(lambda: _named_in(rig) == {rig.places[sent]})
-        with rig.worker("second", FAKE_HARMLESS="HANG", **QUICK) as second:
-            await until(lambda: "started work was not finished" in first.log.read_text())
-            await until(lambda: bool(metric(second, "moderation_partitions_assigned")))
-            assert rig.places[sent] in _named_in(rig)
-            if not comes_back:
-                assert await asyncio.to_thread(first.wait) == ExitCode.CRASH
+        (sent,) = await rig.send([(b"key", chat_event("WAIT-IN-PREPARATION" if comes_back else "HANG"))])
+        named = {rig.places[sent]}
+        await until(lambda: _named_in(rig) == named)
+        # The partition is its own from now on: the group goes by the members' names.
+        with rig.worker("second", group_instance_id="a", FAKE_HARMLESS="HANG", **quick) as second:
+            await until(lambda: metric(second, "moderation_partitions_assigned") == 1)
             async with rig.outcomes() as outcomes:
                 await outcomes.until_answered([sent])
             await rig.no_lag()
+            assert _named_in(rig) == named, "by the first one"
             if comes_back:
+                gate.open()
                 await until(lambda: not _named_in(rig))
                 assert first.stop() == ExitCode.OK
             else:
-                assert _named_in(rig) == {rig.places[sent]}
+                assert await asyncio.to_thread(first.wait) == ExitCode.CRASH
+                assert _named_in(rig) == named

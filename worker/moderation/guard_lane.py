@@ -12,6 +12,7 @@ from worker.batching.batcher import Batcher
 from worker.batching.token_budget import TokenBudget
 from worker.guards.guard import Check, Fault, Finding, Guard
 from worker.guards.runner import DeviceLost, DeviceThread, Judged
+from worker.moderation.flight import Flight, QueuedCheck
 from worker.moderation.guard_breaker import GuardBreaker, State
 from worker.moderation.lane_metrics import LaneMetrics
 from worker.moderation.request import Request, Then
@@ -20,34 +21,6 @@ from worker.observability import metrics, tracing
 log = structlog.get_logger(__name__)
 
 _UNAVAILABLE = Finding(None, fault=Fault.GUARD_UNAVAILABLE)
-
-
-class _Work:
-    """One queued check."""
-
-    __slots__ = ("arrived", "check", "findings", "position", "request", "tokens")
-
-    def __init__(self, check: Check, arrived: float, request: Request, findings: list[Finding], position: int) -> None:
-        self.check, self.arrived, self.request = check, arrived, request
-        self.findings, self.position = findings, position  # where its finding goes
-        self.tokens = check.tokens
-
-
-class _Flight:
-    """A batch, from its place in the device's queue to its findings. Its checks board when its turn has come."""
-
-    __slots__ = ("budget", "waited", "watch", "works")
-
-    def __init__(self) -> None:
-        self.waited = 0.0  # seconds, of its oldest check
-        self.works: Sequence[_Work] = ()
-        self.budget = 0  # tokens that it could have held
-        self.watch: asyncio.TimerHandle | None = None  # rings when it has been on the device for too long
-
-    def trace(self, guard: str, seconds: float, error: BaseException | None) -> None:
-        """Its span."""
-        counts = {"checks": len(self.works), "tokens": sum(work.tokens for work in self.works)}
-        tracing.batch_span(guard, [work.request.span for work in self.works], seconds, counts, error)
 
 
 class GuardLane:
@@ -70,6 +43,7 @@ class GuardLane:
         breaker_failures: int = 0,
         on_started: Then = lambda _requests: None,
         on_landed: Callable[[], object] = lambda: None,
+        on_lost: Callable[[DeviceLost], object] = lambda _error: None,
         on_guard_down: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -77,19 +51,21 @@ class GuardLane:
         `batch_tokens`: most padded tokens of a batch; fewer for a while after the device ran out of memory.
         `timeout`: seconds on the device after which a batch counts as hanging, and its events fail with DeviceLost.
         `on_started` is told of requests that have `started`, some of them perhaps before.
-        `on_landed` is told whenever the device has come back from a batch.
+        `on_landed` is told whenever the device has come back from a batch; `on_lost` when it has not, or is lost,
+        whoever still waits for that batch.
         `breaker_failures`, `on_guard_down`: as GuardBreaker has them; 0 asks the guard whatever it does."""
         self.guard = guard
         self._device, self._timeout, self._clock = device, timeout, clock
-        self._answered, self._on_started, self._on_landed = answered, on_started, on_landed
+        self._answered, self._on_started = answered, on_started
+        self._on_landed, self._on_lost = on_landed, on_lost
         self._budget = TokenBudget(batch_tokens)
-        self._batcher: Batcher[_Work] = Batcher(self._budget, max_wait)
+        self._batcher: Batcher[QueuedCheck] = Batcher(self._budget, max_wait)
         self._breaker = GuardBreaker(guard.name, breaker_failures, clock, on_guard_down)
         self._trial: Request | None = None  # of a guard that was down
         self._queue = threading.Lock()  # around the batcher and its budget: boarding is on the device's thread
         self._loop = asyncio.get_running_loop()
-        self._waiting: _Flight | None = None  # in the device's queue
-        self._on_device: set[_Flight] = set()
+        self._waiting: Flight | None = None  # in the device's queue
+        self._on_device: set[Flight] = set()
         self._pumping = False
         self._timer: asyncio.TimerHandle | None = None
         self._lost: DeviceLost | None = None  # since a batch hangs
@@ -116,7 +92,7 @@ class GuardLane:
                     ended.append(request)
                 elif closed or self._admits(request):
                     for position, check in enumerate(checks):
-                        self._batcher.add(_Work(check, now, request, findings, position))
+                        self._batcher.add(QueuedCheck(check, now, request, findings, position))
                 else:
                     metrics.FAULTS.labels(self.guard.name, Fault.GUARD_UNAVAILABLE.value).inc(len(checks))
                     request.left -= len(checks)
@@ -170,7 +146,7 @@ class GuardLane:
         self._pump()
 
     def _send_off(self) -> None:
-        flight = _Flight()
+        flight = Flight()
         try:
             submitted = self._device.submit(self.guard, lambda: self._board(flight))
         except RuntimeError as error:  # the device's thread was closed
@@ -180,7 +156,7 @@ class GuardLane:
         running = asyncio.wrap_future(submitted, loop=self._loop)
         running.add_done_callback(lambda future: self._landed(flight, future))
 
-    def _board(self, flight: _Flight) -> list[Check]:
+    def _board(self, flight: Flight) -> list[Check]:
         """The checks of the next batch. On the device's thread."""
         with self._queue:
             while not flight.works and len(self._batcher):
@@ -191,7 +167,7 @@ class GuardLane:
         self._loop.call_soon_threadsafe(self._boarded, flight)
         return [work.check for work in flight.works]
 
-    def _boarded(self, flight: _Flight) -> None:
+    def _boarded(self, flight: Flight) -> None:
         self._waiting = None
         self._on_device.add(flight)
         if flight.works and self._timeout < math.inf:
@@ -202,14 +178,15 @@ class GuardLane:
         self._pump()  # before anybody is told: what follows takes its time
         self._on_started(started)
 
-    def _hangs(self, flight: _Flight) -> None:
+    def _hangs(self, flight: Flight) -> None:
         """Nothing ends a call that hangs on the device but the end of the process: whoever waits is told to see to
         it, and whoever comes later: those who waited may have been given back meanwhile."""
         log.error("batch_hangs", guard=self.guard.name, checks=len(flight.works), seconds=self._timeout)
         self._lost = DeviceLost(f"{self.guard.name}: a batch has not come back for {self._timeout:g} s")
+        self._on_lost(self._lost)
         self._fail([*flight.works, *self._take_all()], self._lost)
 
-    def _landed(self, flight: _Flight, future: "asyncio.Future[Judged]") -> None:
+    def _landed(self, flight: Flight, future: "asyncio.Future[Judged]") -> None:
         error = (
             RuntimeError("the device thread was closed with work left") if future.cancelled() else future.exception()
         )
@@ -218,6 +195,8 @@ class GuardLane:
             self._on_device.remove(flight)
         else:
             self._waiting = None
+        if isinstance(error, DeviceLost):  # while it is known who was in the batch
+            self._on_lost(error)
         self._on_landed()
         if not boarded:
             self._fail([*flight.works, *self._take_all()], error or RuntimeError("a batch did not board"))
@@ -238,7 +217,7 @@ class GuardLane:
         else:
             self._fail(works, error)
 
-    def _seen(self, flight: _Flight, judged: Judged) -> tuple[Sequence[_Work], list[Finding]]:
+    def _seen(self, flight: Flight, judged: Judged) -> tuple[Sequence[QueuedCheck], list[Finding]]:
         """What follows from a batch for those behind it. The works that have an answer now, and the answers: also those
         that wait for a guard that turns out to be down."""
         self._metrics.batch([work.tokens for work in flight.works], flight.budget, flight.waited, judged.seconds)
@@ -251,7 +230,7 @@ class GuardLane:
         unasked = self._take_all()
         return [*flight.works, *unasked], [*judged.findings, *[_UNAVAILABLE] * len(unasked)]
 
-    def _found(self, works: Sequence[_Work], findings: Sequence[Finding]) -> None:
+    def _found(self, works: Sequence[QueuedCheck], findings: Sequence[Finding]) -> None:
         """These were judged, or are answered without the guard."""
         answered = []
         try:
@@ -269,7 +248,7 @@ class GuardLane:
         if answered:
             self._answered(answered)
 
-    def _fail(self, works: Iterable[_Work], error: BaseException) -> None:
+    def _fail(self, works: Iterable[QueuedCheck], error: BaseException) -> None:
         """The device failed: no need to wait for another guard, which may hang."""
         failed = []
         for work in works:
@@ -279,7 +258,7 @@ class GuardLane:
         if failed:
             self._answered(failed)
 
-    def _take_all(self) -> list[_Work]:
+    def _take_all(self) -> list[QueuedCheck]:
         """Empties the queue."""
         with self._queue:
             return self._batcher.take_all()

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from worker.contract.verdict import ModelRef, Verdict
 from worker.guards.guard import Guard
+from worker.guards.runner import DeviceLost
 from worker.moderation.content_key import LARGE, characters_held, content_key
 from worker.moderation.options import ModeratorOptions
 from worker.moderation.panel import Panel
@@ -31,14 +32,16 @@ class Moderator:
         options: ModeratorOptions,
         *,
         on_started: Then = lambda _requests: None,
-        on_left: Then = lambda _requests: None,
+        on_let_go: Then = lambda _requests: None,
+        on_lost: Callable[[DeviceLost], object] = lambda _error: None,
         on_guard_down: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`on_started` is told of requests that a guard has begun with; some of them perhaps before. `on_left` is
-        told of those given up `on_device`, when the device has come back from them. `on_guard_down` is called with the
-        name of a guard that is down: verdicts say `guard_unavailable` from then on, until the guard answers again."""
+        """`on_started` is told of requests that a guard has begun with; some of them perhaps before. `on_let_go` is
+        told of those that were given up and `held`, when no thread is at them any more. `on_lost` is told of a batch
+        that hangs, or loses the device, whoever still waits for it. `on_guard_down` is called with the name of a guard
+        that is down: verdicts say `guard_unavailable` from then on, until the guard answers again."""
         for guard in guards:
             if guard.name not in options.batch_tokens:  # its findings would be overlooked, and that means safe
                 raise ValueError(f"no batch budget and no rule of decision for a guard named {guard.name!r}")
@@ -48,7 +51,8 @@ class Moderator:
             options,
             self._answered,
             on_started=on_started,
-            on_left=on_left,
+            on_let_go=on_let_go,
+            on_lost=on_lost,
             on_guard_down=on_guard_down,
             clock=clock,
         )
@@ -76,7 +80,7 @@ class Moderator:
 
     def give_up(self, request: Request) -> None:
         """Does nothing more for a request, and tells nobody of it. May be called at any time, and twice. Where it is
-        `on_device` then, it may still kill the process, or hang, until `on_left` is told of it."""
+        `held` then, it may still kill the process, or hang, until `on_let_go` is told of it."""
         self.panel.give_up(request)
         if self._single_flight is not None and (following := self._single_flight.gave_up(request)):
             self.panel.ask([following])

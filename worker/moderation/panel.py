@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from worker.guards.guard import Guard
-from worker.guards.runner import DeviceThread
+from worker.guards.runner import DeviceLost, DeviceThread
 from worker.moderation.guard_lane import GuardLane
 from worker.moderation.options import ModeratorOptions
 from worker.moderation.preparer import Preparer
@@ -30,16 +30,18 @@ class Panel:
         answered: Then,
         *,
         on_started: Then = lambda _requests: None,
-        on_left: Then = lambda _requests: None,
+        on_let_go: Then = lambda _requests: None,
+        on_lost: Callable[[DeviceLost], object] = lambda _error: None,
         on_guard_down: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`answered` is told of requests that have all guards' answers, or an error. `on_started`: as GuardLane has it.
-        `on_left` is told of requests that were given up `on_device`, when the device has come back from them.
+        """`answered` is told of requests that have all guards' answers, or an error. `on_let_go` is told of requests
+        that were given up and `held`, when no thread is at them any more. `on_started`, `on_lost`: as GuardLane has
+        them.
         `on_guard_down` is called with the name of a guard that is down."""
         self._guards, self._timeout, self._clock, self._answered = tuple(guards), options.batch_timeout, clock, answered
         self._quiet, self._device, self._closed = Quiet(), DeviceThread(), False
-        self._on_left, self._on_device = on_left, list[Request]()  # given up
+        self._on_let_go, self._held = on_let_go, list[Request]()
         most_ahead = _BATCHES_AHEAD * sum(options.batch_tokens[guard.name] for guard in guards)
         self._preparer = Preparer(guards, options.prepare_threads, most_ahead, self._prepared)
         self.lanes = [
@@ -52,7 +54,8 @@ class Panel:
                 timeout=options.batch_timeout,
                 breaker_failures=options.breaker_failures,
                 on_started=on_started,
-                on_landed=self._landed,
+                on_landed=self._look_at_held,
+                on_lost=on_lost,
                 on_guard_down=on_guard_down and partial(on_guard_down, guard.name),
                 clock=clock,
             )
@@ -70,26 +73,27 @@ class Panel:
             self._preparer.prepare(requests)
 
     def give_up(self, request: Request) -> None:
-        """Does nothing more for a request. May be called at any time, and twice. It is `on_device` then, or the device
-        has nothing to do with it."""
+        """Does nothing more for a request. May be called at any time, and twice. It is `held` then, or no thread is at
+        it."""
         request.over = True
         if request.with_guards:
-            if self._is_on_device(request):
-                self._on_device.append(request)
+            if self._is_held(request):
+                self._held.append(request)
             self._let_go((request,))
             for lane in self.lanes:
                 lane.gave_up(request)
 
-    def _is_on_device(self, request: Request) -> bool:
-        request.on_device = any(lane.holds(request) for lane in self.lanes)
-        return request.on_device
+    def _is_held(self, request: Request) -> bool:
+        request.held = self._preparer.holds(request) or any(lane.holds(request) for lane in self.lanes)
+        return request.held
 
-    def _landed(self) -> None:
-        """The device has come back from a batch."""
-        if self._on_device:
-            given_up = self._on_device
-            self._on_device = [request for request in given_up if self._is_on_device(request)]
-            self._on_left([request for request in given_up if not request.on_device])
+    def _look_at_held(self) -> None:
+        """A thread has come back from what it was at."""
+        if self._held:
+            given_up = self._held
+            self._held = [request for request in given_up if self._is_held(request)]
+            if let_go := [request for request in given_up if not request.held]:
+                self._on_let_go(let_go)
 
     def spare_time(self) -> SpareTime:
         """The same guards on the same device, while no event needs them."""
@@ -109,6 +113,9 @@ class Panel:
             self._ended(requests)
 
     def _prepared(self, requests: Sequence[Request]) -> None:
+        self._look_at_held()
+        if not requests:
+            return
         try:
             ended = self._submitted(requests)
         except BaseException as error:  # whatever it is: the event loop would only log it, and the events were lost

@@ -33,7 +33,8 @@ class Preparer:
         self, guards: Sequence[Guard], threads: int, most_ahead: int, then: Callable[[Sequence[Request]], object]
     ) -> None:
         """`most_ahead`: tokens prepared and not given back with `done_with` at which no further event is prepared.
-        `then` is called with requests that are prepared: they have `answers` without findings yet, or an error."""
+        `then` is called with requests that are prepared: they have `answers` without findings yet, or an error. Also
+        without any, when a thread comes back."""
         self._guards = tuple(guards)
         self._threads, self._most_ahead, self._then = threads, most_ahead, then
         self._ahead = 0
@@ -41,6 +42,7 @@ class Preparer:
         self._pool = _pool_of(threads)
         self._jobs: deque[Request] = deque()
         self._done: deque[tuple[Request, float, float]] = deque()  # and the seconds it waited, and took
+        self._at: set[Request] = set()  # the threads
         self._told = False  # the event loop knows that something is done
         self._active = 0  # threads at work; changed on the event loop only
         self._loop = asyncio.get_running_loop()
@@ -60,6 +62,10 @@ class Preparer:
                 self._ahead -= request.tokens_ahead
                 request.tokens_ahead = 0
         self._wake()
+
+    def holds(self, request: Request) -> bool:
+        """Whether a thread is at it. Of a request that is over: none begins with those."""
+        return request in self._at
 
     def close(self) -> list[Request]:
         """Starts nothing more, and waits for the event that each thread is at. Those that have not started, and never
@@ -85,10 +91,12 @@ class Preparer:
             if self._done and not self._told:  # the next job may take long: what is done does not wait for it
                 self._told = True
                 self._loop.call_soon_threadsafe(self._loop.call_later, _HAND_BACK_EVERY, self._hand_back)
+            self._at.add(request)  # before it is asked whether it is over: `holds` looks the other way round
             if not request.over:
                 began = time.perf_counter()
                 self._prepare(request)
                 self._done.append((request, began - request.since, time.perf_counter() - began))
+            self._at.discard(request)
         self._loop.call_soon_threadsafe(self._finished)
 
     def _prepare(self, request: Request) -> None:
@@ -123,11 +131,10 @@ class Preparer:
     def _hand_back(self) -> None:
         self._told = False
         done = [self._done.popleft() for _ in range(len(self._done))]  # the threads add to it meanwhile
-        if done:
-            requests, waited, took = zip(*done, strict=True)
-            _QUEUE_SECONDS.observe_all(waited)
-            _SECONDS.observe_all(took)
-            self._then(requests)
+        requests, waited, took = zip(*done, strict=True) if done else ((), (), ())
+        _QUEUE_SECONDS.observe_all(waited)
+        _SECONDS.observe_all(took)
+        self._then(requests)
 
 
 def _pool_of(threads: int) -> ThreadPoolExecutor:

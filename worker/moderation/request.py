@@ -35,11 +35,11 @@ class Request:
         "cached",
         "error",
         "event",
+        "held",
         "judgement",
         "key",
         "leads",
         "left",
-        "on_device",
         "over",
         "policy",
         "record",
@@ -67,7 +67,7 @@ class Request:
         self.answers: Sequence[GuardAnswer] = ()  # of all guards, in their order, where they are asked
         self.started = False  # a guard has begun with it: it is finished rather than given back
         self.over = False  # it was given up, or has failed here: nothing more is done for it
-        self.on_device = False  # it was given up, and the device has begun with it and has not come back
+        self.held = False  # it was given up, and a thread is at it still: the device's, or one that prepares
         self.leads = False  # others of the same content may wait for its judgement
         self.with_guards = False
         self.tokens_ahead = 0  # prepared, and not judged

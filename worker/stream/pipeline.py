@@ -181,7 +181,7 @@ class Pipeline:
     def _end(self, works: Iterable[Work], *, answered: bool = False) -> None:
         """Nothing more is done about them. May be called twice."""
         ended = self.works.end(works)
-        left = ended if answered else [work for work in ended if not work.on_device]
+        left = ended if answered else [work for work in ended if not work.held]
         self.in_flight.finished([work.size for work in ended])
         behind = []
         for work in ended:
@@ -197,9 +197,9 @@ class Pipeline:
             self._reader.read(admitted)
 
     @_ends_the_worker_if_it_fails
-    def left_device(self, requests: Sequence[Request]) -> None:
-        """The device has come back from what was given back meanwhile. Until now it could kill the process, or hang: it
-        was named in the journal, and a suspect was still alone."""
+    def let_go(self, requests: Sequence[Request]) -> None:
+        """No thread is at these any more, which were given back. Until now they could kill the process, or hang: they
+        were named in the journal, and a suspect was still alone."""
         admitted = self._isolation.leave(cast("Sequence[Work]", requests), answered=False)
         if admitted and self.failure is None:
             self._reader.read(admitted)
@@ -214,6 +214,11 @@ class Pipeline:
             self._isolation.keep()
         self.failure = error
         self._on_failure(error)
+
+    def lost(self, error: BaseException) -> None:
+        """A batch hangs, or has lost the device, perhaps one of what was given back."""
+        if self._health.phase is not Phase.DRAINING:  # then it ends anyway, and with an error if something waits for it
+            self.break_down(error)
 
     def _broke(self, works: Sequence[Work], error: BaseException) -> None:
         """Records that have no outcome, or whose outcome does not get to the broker."""

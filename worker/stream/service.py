@@ -66,7 +66,8 @@ class ModerationService(faust.Service):  # type: ignore[misc]
                 self._load,
                 self.health,
                 on_started=pipeline.started,
-                on_left=pipeline.left_device,
+                on_let_go=pipeline.let_go,
+                on_lost=pipeline.lost,
                 settled=pipeline.settled,
                 stop_without=self.orderly_stop.guard_down,
             )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from worker.guards.guard import Guard
+from worker.guards.runner import DeviceLost
 from worker.moderation.moderator import Moderator
 from worker.moderation.options import ModeratorOptions
 from worker.moderation.request import Then
@@ -55,15 +56,17 @@ async def start(
     health: Health,
     *,
     on_started: Then,
-    on_left: Then,
+    on_let_go: Then,
+    on_lost: Callable[[DeviceLost], object],
     settled: Settled,
     stop_without: Callable[[str], None],
 ) -> Started:
     """Everything but the consumer's start. Raises what keeps the worker from its work, the quick checks first; brokers
     that are away are waited for.
 
-    `health` is told the phase. `on_started`, `on_left` and `settled`: as the moderator and the publisher have them.
-    `stop_without` is called with the name of a guard that is down, where the settings want the worker to stop then.
+    `health` is told the phase. `on_started`, `on_let_go`, `on_lost` and `settled`: as the moderator and the publisher
+    have them. `stop_without` is called with the name of a guard that is down, where the settings want the worker to
+    stop then.
     """
     policies = LivePolicies(settings)
     check_shadow_policy(settings, policies)
@@ -80,7 +83,12 @@ async def start(
     sys.setswitchinterval(_SWITCH_SECONDS)
     on_guard_down = stop_without if settings.guard_breaker_action == "stop" else None
     moderator = Moderator(
-        guards, ModeratorOptions.of(settings), on_started=on_started, on_left=on_left, on_guard_down=on_guard_down
+        guards,
+        ModeratorOptions.of(settings),
+        on_started=on_started,
+        on_let_go=on_let_go,
+        on_lost=on_lost,
+        on_guard_down=on_guard_down,
     )
     log.info(
         "joining the group",
