@@ -202,7 +202,7 @@ async def test_what_is_taken_away_while_a_thread_is_at_it_stays_named_until_that
 ) -> None:
     rig = await asyncio.to_thread(new_rig, kafka, tmp_path, partitions=1)
     gate = Gate(tmp_path / "held")
-    quick = {"revoke_drain_seconds": 0.5, "batch_timeout_seconds": 15, **QUICK}
+    quick = {"revoke_drain_seconds": 0.5, "batch_timeout_seconds": 30, **QUICK}
     with rig.worker("first", group_instance_id="b", FAKE_WAIT_WHILE=gate, **quick) as first:
         await rig.ready(first)
         (sent,) = await rig.send([(b"key", chat_event("WAIT-IN-PREPARATION" if comes_back else "HANG"))])
@@ -215,6 +215,7 @@ async def test_what_is_taken_away_while_a_thread_is_at_it_stays_named_until_that
                 await outcomes.until_answered([sent])
             await rig.no_lag()
             assert _named_in(rig) == named, "by the first one"
+            first.check()
             if comes_back:
                 gate.open()
                 await until(lambda: not _named_in(rig))

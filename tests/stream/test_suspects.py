@@ -145,6 +145,16 @@ def test_another_record_at_the_place_of_a_suspect_is_none() -> None:
     assert suspects.arrive(Name(0, 1, 5)).kills == 0
 
 
+def test_the_suspect_that_is_judged_now_is_not_forgotten_before_it_has_left() -> None:
+    """It was given back, and another worker has answered it, while a thread here is at it still."""
+    suspects = Suspects({name(4): 1})
+    case = suspects.arrive(name(4))
+    assert suspects.admit() == [case]
+    assert suspects.passed(0, 6) == []
+    suspects.leave(case, answered=False)
+    assert suspects.passed(0, 6) == [name(4)]
+
+
 def test_suspects_before_a_committed_offset_are_forgotten() -> None:
     suspects = Suspects({name(4): 1, name(5): 3, name(5, partition=1): 1})
     assert suspects.passed(0, 5) == [name(4)]

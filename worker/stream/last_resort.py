@@ -13,10 +13,14 @@ _timers: list[threading.Timer] = []
 
 
 def end_process_in(seconds: float, code: ExitCode) -> None:
-    """Ends the process with this exit code after so many seconds, unless it has ended before."""
+    """Ends the process with this exit code after so many seconds, unless it has ended before. At once where no thread
+    can be started to see to it."""
     timer = threading.Timer(seconds, _end, (seconds, code))
     timer.daemon = True
-    timer.start()
+    try:
+        timer.start()
+    except RuntimeError:
+        _end(0, code)
     _timers.append(timer)
 
 

@@ -84,7 +84,7 @@ class Suspects:
         self.kills = dict(kills)  # of each suspect
         self.waiting: deque[Case] = deque()  # in the order of their arrival; some may be gone
         self.inside = 0  # cases that are judged now
-        self._alone = False
+        self._alone: Case | None = None  # the suspect that is judged now
 
     @property
     def none(self) -> bool:
@@ -104,10 +104,10 @@ class Suspects:
         while self.waiting:
             case = self.waiting[0]
             if not case.gone:
-                if self._alone or (case.kills and self.inside):
+                if self._alone is not None or (case.kills and self.inside):
                     break
                 self.inside += 1
-                case.inside, self._alone = True, case.kills > 0
+                case.inside, self._alone = True, case if case.kills else None
                 admitted.append(case)
             self.waiting.popleft()
         return admitted
@@ -120,13 +120,15 @@ class Suspects:
         if case.inside:
             self.inside -= 1
             if case.kills:
-                self._alone = False
+                self._alone = None
                 if answered:
                     self.kills.pop(case.name, None)
 
     def passed(self, partition: int, end: int) -> list[Name]:
-        """Forgets the suspects of a partition before the offset `end`, which was committed; their names."""
-        past = [name for name in self.kills if name.partition == partition and name.offset < end]
+        """Forgets the suspects of a partition before the offset `end`, which was committed; their names. Not the one
+        that is judged now: another worker has answered it meanwhile, and here it may still kill."""
+        alone = self._alone and self._alone.name
+        past = [name for name in self.kills if name.partition == partition and name.offset < end and name != alone]
         for name in past:
             del self.kills[name]
         return past
