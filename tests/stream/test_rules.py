@@ -20,6 +20,7 @@ from worker.local.workers import WorkerProcess
 
 MiB = 1 << 20
 MOST_IN_FLIGHT = 20
+KEYS = 5
 
 
 # -- an input with a history ------------------------------------------------------------------------------------------
@@ -33,17 +34,18 @@ class History:
         self.sent: list[UUID] = []  # of committed transactions
 
     async def write(self) -> None:
-        """Forty transactions on five keys."""
+        """Forty transactions, each with a record for every key."""
         async with self._producer() as producer:
             for number in range(40):
-                values = [(f"{key}".encode(), chat_event(f"hello {number}")) for key in range(5)]
+                values = [(f"{key}".encode(), chat_event(f"hello {number}")) for key in range(KEYS)]
                 self.sent += await self._send(producer, values, commits=number % 4 != 1)
 
     async def compacted(self) -> list[UUID]:
-        """Waits until the broker has compacted most of it; what is left for a reader of committed records."""
+        """Waits until the broker has compacted all of it: while it is still at that, what is left now may be gone when
+        it is read again. What is left for a reader of committed records."""
         async with self._producer() as producer, asyncio.timeout(120):
-            while len(left := await self.readable()) > len(self.sent) // 2:
-                values = [(f"{key}".encode(), b"aborted") for key in range(5)]
+            while len(left := await self.readable()) > KEYS:
+                values = [(f"{key}".encode(), b"aborted") for key in range(KEYS)]
                 await self._send(producer, values, commits=False)  # closes the segment: only closed ones are compacted
                 await asyncio.sleep(0.5)
         return left
