@@ -73,7 +73,8 @@ class Rig:
     def worker(
         self, name: str = "worker", command: tuple[str, ...] = FAKE, **settings: object
     ) -> Iterator[WorkerProcess]:
-        """A worker process, stopped at the end. Upper-case keywords are plain variables, others settings."""
+        """A worker process, stopped at the end; what fails meanwhile is told with the end of its log. Upper-case
+        keywords are plain variables, others settings."""
         values = {
             "bootstrap_servers": self.bootstrap,
             "input_topic": self.input_topic,
@@ -84,7 +85,11 @@ class Rig:
         for key, value in settings.items():
             environment[key if key.isupper() else f"MODERATION_{key.upper()}"] = str(value)
         with WorkerProcess(name, environment, self.folder, command) as process:
-            yield process
+            try:
+                yield process
+            except BaseException as error:
+                error.add_note(f"the end of {name}'s log:\n{process.tail()}")
+                raise
 
     async def ready(self, *workers: WorkerProcess, seconds: float = 120) -> None:
         """Returns when all workers are ready."""
