@@ -109,15 +109,15 @@ def test_what_is_larger_than_the_whole_cache_drives_nobody_out() -> None:
 def test_the_bytes_are_those_that_the_entries_take(categories: int, count: int) -> None:
     random.seed(0)
     cache = VerdictCache(1 << 40)
-    reasons = (Reason.LLAMA_GUARD, Reason.PROMPT_GUARD) if categories else ()
+    label, *reasons = (Label.UNSAFE, Reason.LLAMA_GUARD, Reason.PROMPT_GUARD) if categories else (Label.SAFE,)
     gc.collect()
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     for _ in range(count):
-        cache.put(os.urandom(32), judgement(Label.UNSAFE, *reasons, categories=categories))
+        cache.put(os.urandom(32), judgement(label, *reasons, categories=categories))
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert after - before <= cache.bytes <= 1.3 * (after - before)
+    assert 0 <= cache.bytes - (after - before) <= 80 * count, "counted a little too high, never too low"
 
 
 @pytest.mark.parametrize("reason", [Reason.AMBIGUOUS, Reason.INCOMPLETE_COVERAGE, Reason.PROMPT_GUARD])

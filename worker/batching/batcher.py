@@ -53,16 +53,23 @@ class Batcher(Generic[T]):
 
     def add(self, item: T) -> None:
         """Queues an item."""
-        tokens = item.tokens
-        queue = self._queues.get(tokens)
-        if queue is None:
-            queue = self._queues[tokens] = deque()
-            insort(self._lengths, tokens)
-        queue.append(item)
-        if self._oldest is None:
-            self._oldest = item
-        self._count += 1
-        self._tokens += tokens
+        self.add_all((item,))
+
+    def add_all(self, items: Sequence[T]) -> None:
+        """Queues items, in the order of their arrival."""
+        queues, total = self._queues, 0
+        for item in items:
+            tokens = item.tokens
+            queue = queues.get(tokens)
+            if queue is None:
+                queue = queues[tokens] = deque()
+                insort(self._lengths, tokens)
+            queue.append(item)
+            total += tokens
+        if self._oldest is None and items:
+            self._oldest = items[0]
+        self._count += len(items)
+        self._tokens += total
 
     @property
     def full(self) -> bool:

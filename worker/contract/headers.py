@@ -73,7 +73,7 @@ def verdict_headers(verdict: Verdict, of_record: Headers) -> KafkaHeaders:
         ("ce_id", verdict.verdict_id.encode()),
         ("ce_source", _source(verdict.source.topic)),
         ("ce_subject", verdict.event_id.encode("utf-8", "replace")),
-        ("ce_time", orjson.dumps(verdict.decided_at, option=UTC_TIMES)[1:-1]),
+        ("ce_time", _time(verdict.decided_at)),
         _LABELS[verdict.label],
         ("moderation-categories", ",".join(categories).encode()) if categories else _NO_CATEGORIES,
     ]
@@ -86,6 +86,11 @@ def verdict_headers(verdict: Verdict, of_record: Headers) -> KafkaHeaders:
 @lru_cache(64)
 def _source(topic: str) -> bytes:
     return b"/moderation-worker/" + topic.encode()
+
+
+@lru_cache(64)  # those of a batch are decided at one moment
+def _time(moment: datetime) -> bytes:
+    return orjson.dumps(moment, option=UTC_TIMES)[1:-1]
 
 
 def shadow_headers(verdict: Verdict, of_record: Headers) -> KafkaHeaders:

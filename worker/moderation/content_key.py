@@ -46,12 +46,13 @@ def _begun(canonical: bytes) -> "hashlib._Hash":
 
 def _spelled(messages: Sequence[Message]) -> bytes:
     """The messages with the length of everything before it: no two sequences of messages are spelled the same."""
-    spelled = [
-        f"{message.role} string {len(content)}:{content}"
-        if isinstance(content := message.content, str)
-        else f"{message.role} parts {len(content)}:{''.join(map(_spelled_part, content))}"
-        for message in messages
-    ]
+    spelled = []
+    for message in messages:
+        content = message.content
+        if isinstance(content, str):
+            spelled.append(f"{message.role} string {len(content)}:{content}")
+        else:
+            spelled.append(f"{message.role} parts {len(content)}:{''.join(map(_spelled_part, content))}")
     return "".join(spelled).encode("utf-8", "surrogatepass")  # a key for what no guard can take, too
 
 

@@ -12,6 +12,8 @@ from worker.policy.taxonomy import CATEGORY_KEYS
 LLAMA_GUARD = "llama_guard"
 PROMPT_GUARD = "prompt_guard"
 
+_SAFE = Label.SAFE  # looked up once: an enum's member takes longer to find than all else of a plain decision's fields
+
 _KNOWN_KEYS = frozenset(CATEGORY_KEYS)
 _SEVERITY = {Label.SAFE: 0, Label.REVIEW: 1, Label.UNSAFE: 2}
 _VOTES: dict[Reading, tuple[Reason, Label]] = {
@@ -63,7 +65,7 @@ def decide(answers: Sequence[GuardAnswer], policy: Policy, scope: Sequence[Reaso
         if not answer.preparation.complete:
             votes[Reason.INCOMPLETE_COVERAGE] = Label.REVIEW
     if not (speaking or attacks or votes or scope):  # as most are
-        return Decision(Label.SAFE, unsafe_score=unsafe_score, attack_score=attack_score)
+        return Decision(_SAFE, (), (), False, unsafe_score, attack_score)
 
     categories, category_scores = _judge_content(speaking, policy, votes)
     if attacks and policy.prompt_attack_action != "ignore":

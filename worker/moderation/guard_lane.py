@@ -79,25 +79,28 @@ class GuardLane:
         Sets `started` when the first check has left for the device. While the guard is down the findings are there at
         once, each with the fault `guard_unavailable`, and `started` stays as it is.
         """
-        now, ended, closed = self._clock(), [], self._breaker.state is State.CLOSED
-        with self._queue:
-            for request in requests:
-                answer = request.answers[number]
-                checks = answer.preparation.checks
-                answer.findings = findings = [_UNAVAILABLE] * len(checks)
-                if not checks or request.over:
-                    continue
-                if self._lost is not None:
-                    request.fail(self._lost)
+        now, closed = self._clock(), self._breaker.state is State.CLOSED
+        ended: list[Request] = []
+        queued: list[QueuedCheck] = []
+        for request in requests:
+            answer = request.answers[number]
+            checks = answer.preparation.checks
+            answer.findings = findings = [_UNAVAILABLE] * len(checks)
+            if not checks or request.over:
+                continue
+            if self._lost is not None:
+                request.fail(self._lost)
+                ended.append(request)
+            elif closed or self._admits(request):
+                for position, check in enumerate(checks):
+                    queued.append(QueuedCheck(check, now, request, findings, position))
+            else:
+                metrics.FAULTS.labels(self.guard.name, Fault.GUARD_UNAVAILABLE.value).inc(len(checks))
+                request.left -= len(checks)
+                if not request.left:
                     ended.append(request)
-                elif closed or self._admits(request):
-                    for position, check in enumerate(checks):
-                        self._batcher.add(QueuedCheck(check, now, request, findings, position))
-                else:
-                    metrics.FAULTS.labels(self.guard.name, Fault.GUARD_UNAVAILABLE.value).inc(len(checks))
-                    request.left -= len(checks)
-                    if not request.left:
-                        ended.append(request)
+        with self._queue:
+            self._batcher.add_all(queued)
         self._pump_soon()
         return ended
 

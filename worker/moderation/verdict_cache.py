@@ -15,6 +15,8 @@ from worker.observability import metrics
 # which grows by doubling. A test measures it.
 _ENTRY_BYTES: Final = 2 * sys.getsizeof(b"") + 160
 
+_SAFE: Final = Label.SAFE
+
 _FAULTS: Final = frozenset(Reason(fault.value) for fault in Fault)
 
 
@@ -64,40 +66,34 @@ class VerdictCache:
         """Keeps a judgement; one that is not reusable, or larger than the whole cache, is not kept."""
         if not judgement.reusable:
             return
-        kept = _dumped(judgement)
+        kept, judgements = _dumped(judgement), self._judgements
         size = _bytes_of(key, kept)
         if size > self._most_bytes:
             return
-        if (replaced := self._judgements.pop(key, None)) is not None:
-            self.bytes -= _bytes_of(key, replaced)
-        self._judgements[key] = kept
+        if (replaced := judgements.pop(key, None)) is not None:
+            size -= _bytes_of(key, replaced)
+        judgements[key] = kept
         self.bytes += size
         while self.bytes > self._most_bytes:
-            self.bytes -= _bytes_of(*self._judgements.popitem(last=False))
+            self.bytes -= _bytes_of(*judgements.popitem(last=False))
 
 
 def _dumped(judgement: Judgement) -> bytes:
     decision = judgement.decision
-    return marshal.dumps(
-        (
-            str(decision.label),
-            [str(reason) for reason in decision.reasons] if decision.reasons else (),
-            decision.violated_categories,
-            decision.prompt_attack,
-            decision.unsafe_score,
-            decision.attack_score,
-            dict(decision.category_scores) if decision.category_scores else None,
-            tuple(vars(judgement.coverage).values()),
-        )
-    )
+    coverage = tuple(vars(judgement.coverage).values())
+    scores = (decision.unsafe_score, decision.attack_score)
+    if decision.label is _SAFE and not (decision.reasons or decision.prompt_attack):  # as most are
+        return marshal.dumps((coverage, *scores))
+    label, reasons = decision.label.value, [reason.value for reason in decision.reasons]
+    found = (label, reasons, decision.violated_categories, decision.prompt_attack, dict(decision.category_scores))
+    return marshal.dumps((coverage, *scores, *found))
 
 
 def _loaded(kept: bytes) -> Judgement:
-    label, reasons, categories, attack, unsafe_score, attack_score, scores, coverage = marshal.loads(  # noqa: S302  # our own bytes
-        kept
-    )
+    coverage, unsafe_score, attack_score, *found = marshal.loads(kept)  # noqa: S302  # our own bytes
+    label, reasons, categories, attack, scores = found or (_SAFE, (), (), False, {})
     reasons = tuple(map(Reason, reasons))
-    decision = Decision(Label(label), reasons, categories, attack, unsafe_score, attack_score, scores or {})
+    decision = Decision(Label(label), reasons, categories, attack, unsafe_score, attack_score, scores)
     return Judgement(decision, Coverage(*coverage))
 
 

@@ -7,7 +7,7 @@ collection may begin, run somebody's Python code, and let the other thread in.
 """
 
 import threading
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
@@ -131,11 +131,15 @@ class Distribution:
         self.sum += value
 
     def observe_all(self, values: Sequence[float]) -> None:
-        """More values."""
-        bounds, counts = self._bounds, self.counts
-        for value in values:
-            counts[bisect_left(bounds, value)] += 1
-        self.sum += sum(values)
+        """More values. Sorted, which they nearly are where they come from a queue, they take a search a bucket instead
+        of one each."""
+        bounds, counts, found = self._bounds, self.counts, sorted(values)
+        seen, number = 0, bisect_left(bounds, found[0]) if found else 0
+        while seen < len(found):
+            upto = bisect_right(found, bounds[number], seen) if number < len(bounds) else len(found)
+            counts[number] += upto - seen
+            seen, number = upto, number + 1
+        self.sum += sum(found)
 
 
 class LightHistogram(_Labelled[Distribution]):
