@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -78,16 +77,8 @@ class ImageUrlPart(_Part):
 Part = Annotated[TextPart | ImagePart | ImageUrlPart, Field(discriminator="type")]
 
 
-def _not_empty(items: tuple[Any, ...]) -> tuple[Any, ...]:
-    # Not min_length: pydantic counts only the valid items, and reports a list with one bad item as empty too.
-    if not items:
-        raise ValueError("must not be empty")
-    return items
-
-
-_AT_LEAST_ONE = AfterValidator(_not_empty)
 # Of a list, the first item that is wrong is told: a megabyte can hold 500,000, which takes seconds to find and to name.
-_FIRST_FAULT: Any = Field(fail_fast=True)
+_SOME: Any = Field(min_length=1, fail_fast=True)
 
 
 def _content_form(value: Any) -> str | None:
@@ -96,8 +87,7 @@ def _content_form(value: Any) -> str | None:
 
 # A tagged union, so that an error names the part that is wrong instead of every form the content could have had.
 Content = Annotated[
-    Annotated[str, Tag("string")]
-    | Annotated[tuple[Part, ...], _FIRST_FAULT, _AT_LEAST_ONE, Field(json_schema_extra={"minItems": 1}), Tag("parts")],
+    Annotated[str, Tag("string")] | Annotated[tuple[Part, ...], _SOME, Tag("parts")],
     Discriminator(
         _content_form,
         custom_error_type="content_form",
@@ -171,7 +161,7 @@ class ChatEvent(BaseModel):
     """The sender's id of this event; echoed in the verdict."""
     conversation_id: Identifier
     """The sender's id of the conversation; echoed in the verdict."""
-    messages: Annotated[tuple[Message, ...], _FIRST_FAULT, _AT_LEAST_ONE] = Field(json_schema_extra={"minItems": 1})
+    messages: Annotated[tuple[Message, ...], _SOME]
     """The conversation, oldest message first. The last turn is judged: the last message, and those of the same side
     right before it. The others are its context."""
     tenant: Identifier | None = None
@@ -250,6 +240,9 @@ def _deeper_than(document: Any, depth: int) -> bool:
 def _in_words(error: ValidationError) -> str:
     """The first faults, each with its place; never the input, which is message content."""
     faults = error.errors(include_url=False, include_input=False, include_context=False)
+    # pydantic counts only the valid items: a list with one bad item is too short for it as well.
+    around = {fault["loc"][:steps] for fault in faults for steps in range(len(fault["loc"]))}
+    faults = [fault for fault in faults if not (fault["type"] == "too_short" and fault["loc"] in around)]
     named = []
     for fault in faults[:_MOST_ERRORS_NAMED]:
         place = ".".join(str(step) for step in fault["loc"] if step not in ("string", "parts")) or "the event"
@@ -262,4 +255,6 @@ def _without_values(kind: str, message: str) -> str:
     """pydantic quotes an unknown tag in its message; a sender's text must not get into headers and logs."""
     if kind == "union_tag_invalid":
         return "unknown part type; known are 'text', 'image' and 'image_url'"
+    if kind == "too_short":
+        return "must not be empty"
     return message.removeprefix("Value error, ")

@@ -136,8 +136,9 @@ class Panel:
             elif request.error is not None:
                 ended.append(request)
             else:
-                request.since = now
-                request.left = sum([len(answer.preparation.checks) for answer in request.answers])
+                request.since, request.left = now, 0
+                for answer in request.answers:
+                    request.left += len(answer.preparation.checks)
                 (ready if request.left else ended).append(request)
         for number, lane in enumerate(self.lanes):
             ended += lane.submit(ready, number)

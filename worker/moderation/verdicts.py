@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 
-from worker.contract.verdict import Coverage, Label, ModelRef, PolicyRef, Scores, Source, Verdict, spelled_id_of
+from worker.contract.verdict import Coverage, Label, ModelRef, Scores, Source, Verdict, spelled_id_of
 from worker.guards.turns import judged_role
 from worker.moderation.decision import LLAMA_GUARD, PROMPT_GUARD, Decision, GuardAnswer, decide
 from worker.moderation.explanation import explain
@@ -37,7 +37,7 @@ class VerdictWriter:
                 "prompt_attack": decision.prompt_attack,
                 "judged_role": judged_role(event),
                 "scores": _scores(decision),
-                "policy": _policy_ref(policy.name, policy.hash),
+                "policy": policy.ref,
                 "models": self._models,
                 "coverage": judgement.coverage,
                 "source": Source(record.topic, record.partition, record.offset),
@@ -81,10 +81,7 @@ def _coverage(answers: Sequence[GuardAnswer]) -> Coverage:
     return _coverage_of(llama_guard, prompt_guard, images, dropped, complete, neutralised)
 
 
-# Most events have one of a few coverages and policies: to build one anew each time would cost as much as to decide.
-
-
-@lru_cache(1024)
+@lru_cache(1024)  # most events have one of a few: to build one anew each time would cost as much as to decide
 def _coverage_of(
     llama_guard: int, prompt_guard: int, images: int, dropped: int, complete: bool, neutralised: int
 ) -> Coverage:
@@ -96,8 +93,3 @@ def _coverage_of(
         complete=complete,
         delimiters_neutralised=neutralised,
     )
-
-
-@lru_cache(1024)
-def _policy_ref(name: str, digest: str) -> PolicyRef:
-    return PolicyRef(name=name, hash=digest)

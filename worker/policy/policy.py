@@ -8,7 +8,7 @@ from typing import Final, Literal
 import orjson
 from pydantic import Field, field_validator, model_validator
 
-from worker.contract.verdict import Probability
+from worker.contract.verdict import PolicyRef, Probability
 from worker.policy.category_rule import Action, Band, Bar, CategoryKey, CategoryRule, Form, check_band
 from worker.policy.taxonomy import CATEGORY_KEYS
 
@@ -99,6 +99,11 @@ class Policy(PolicyValues):
     def hash(self) -> str:
         """16 hex digits that change with any of the policy's values."""
         return hashlib.sha256(self.canonical).hexdigest()[:_HASH_DIGITS]
+
+    @cached_property
+    def ref(self) -> PolicyRef:
+        """How verdicts name it."""
+        return PolicyRef(self.name, self.hash)
 
     @cached_property
     def bars(self) -> dict[str, Bar]:
