@@ -1,8 +1,9 @@
 """Replay: dead letters go back to the topic that they came from. Where it stands is a consumer group's offsets."""
 
+import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -126,10 +127,13 @@ class Replay:
 
     async def _send(self, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer, chunk: Chunk) -> None:
         """Replays a chunk and commits its end; on a failure, the end of what was confirmed."""
-        chosen = await self._chosen(chunk)
+        chosen, sent = await self._chosen(chunk), []
         confirmed = chunk.start
         try:
-            sent = [(letter, await _hand_over(producer, letter, topic)) for letter, topic in chosen]
+            for letter, topic in chosen:
+                confirmation = await _hand_over(producer, letter, topic)
+                confirmation.add_done_callback(_look_at)
+                sent.append((letter, confirmation))
             for letter, confirmation in sent:
                 await confirmation
                 confirmed = letter.record.offset + 1
@@ -203,14 +207,20 @@ class Replay:
         )
 
 
-async def _hand_over(producer: AIOKafkaProducer, letter: StoredLetter, topic: str) -> Awaitable[object]:
+def _look_at(confirmation: "asyncio.Future[object]") -> None:
+    """The first failure is told; asyncio would log each of those behind it, which nobody awaits any more."""
+    if not confirmation.cancelled():
+        confirmation.exception()
+
+
+async def _hand_over(producer: AIOKafkaProducer, letter: StoredLetter, topic: str) -> "asyncio.Future[object]":
     """To the partition that it came from: the events of its key are there, whichever partitioner put them there. The
     timestamp is a new one, or the topic's retention could delete it before it is read."""
     partition = None
     if topic == letter.told.source_topic and letter.source_partition in await producer.partitions_for(topic):
         partition = letter.source_partition
     key, value = letter.record.key, letter.record.value
-    confirmation: Awaitable[object] = await producer.send(
+    confirmation: asyncio.Future[object] = await producer.send(
         topic,
         b"" if key is None and value is None else value,  # the producer refuses a record with neither
         key,
