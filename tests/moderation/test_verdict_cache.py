@@ -46,16 +46,22 @@ def test_what_was_put_in_comes_out() -> None:
 
 
 @given(
+    label=st.sampled_from([Label.SAFE, Label.UNSAFE]),
+    attack=st.booleans(),
     scores=st.lists(st.floats(0, 1), min_size=2, max_size=2),
     categories=st.dictionaries(st.sampled_from(CATEGORY_KEYS), st.floats(0, 1)),
     reasons=st.lists(st.sampled_from([Reason.LLAMA_GUARD, Reason.PROMPT_GUARD, Reason.INCOMPLETE_COVERAGE])),
     coverage=st.builds(Coverage, images=st.integers(0, 99), turns_dropped=st.integers(0, 9999), complete=st.booleans()),
 )
 def test_nothing_of_a_judgement_is_lost(
-    scores: list[float], categories: dict[str, float], reasons: list[Reason], coverage: Coverage
+    label: Label,
+    attack: bool,
+    scores: list[float],
+    categories: dict[str, float],
+    reasons: list[Reason],
+    coverage: Coverage,
 ) -> None:
-    unsafe, attack = scores
-    decision = Decision(Label.UNSAFE, tuple(reasons), tuple(categories), True, unsafe, attack, categories)
+    decision = Decision(label, tuple(reasons), tuple(categories), attack, *scores, categories)
     cache = VerdictCache(MiB)
     cache.put(key(1), Judgement(decision, coverage))
     assert cache.get(key(1)) == Judgement(decision, coverage)

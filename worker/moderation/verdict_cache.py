@@ -82,16 +82,17 @@ def _dumped(judgement: Judgement) -> bytes:
     decision = judgement.decision
     coverage = tuple(vars(judgement.coverage).values())
     scores = (decision.unsafe_score, decision.attack_score)
-    if decision.label is _SAFE and not (decision.reasons or decision.prompt_attack):  # as most are
+    found = decision.reasons or decision.prompt_attack or decision.violated_categories
+    if decision.label is _SAFE and not found:  # as most are
         return marshal.dumps((coverage, *scores))
     label, reasons = decision.label.value, [reason.value for reason in decision.reasons]
-    found = (label, reasons, decision.violated_categories, decision.prompt_attack, dict(decision.category_scores))
-    return marshal.dumps((coverage, *scores, *found))
+    said = (label, reasons, decision.violated_categories, decision.prompt_attack, dict(decision.category_scores))
+    return marshal.dumps((coverage, *scores, *said))
 
 
 def _loaded(kept: bytes) -> Judgement:
-    coverage, unsafe_score, attack_score, *found = marshal.loads(kept)  # noqa: S302  # our own bytes
-    label, reasons, categories, attack, scores = found or (_SAFE, (), (), False, {})
+    coverage, unsafe_score, attack_score, *said = marshal.loads(kept)  # noqa: S302  # our own bytes
+    label, reasons, categories, attack, scores = said or (_SAFE, (), (), False, {})
     reasons = tuple(map(Reason, reasons))
     decision = Decision(Label(label), reasons, categories, attack, unsafe_score, attack_score, scores)
     return Judgement(decision, Coverage(*coverage))
