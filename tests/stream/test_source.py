@@ -2,8 +2,7 @@
 goes on after a record that cannot be read."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import pytest
 from aiokafka import TopicPartition
@@ -18,6 +17,7 @@ from aiokafka.errors import (
     UnknownMemberIdError,
 )
 
+from tests.stream.fake_consumer import BAD, FakeConsumer
 from tests.stream.works import taken
 from worker.observability import metrics
 from worker.settings import Settings
@@ -29,67 +29,6 @@ from worker.stream.progress import Progress
 from worker.stream.source import Source
 
 ONE, TWO = TopicPartition("chat.events", 0), TopicPartition("chat.events", 1)
-BAD = "bad"
-Answer = BaseException | None
-
-
-class FakeConsumer:
-    """Records lie in `log`; BAD is one that cannot be read, at which a fetch loses what it had at hand."""
-
-    def __init__(self, **_settings: object) -> None:
-        self.log: dict[TopicPartition, list[Any]] = {}
-        self.positions: dict[TopicPartition, int] = {}
-        self.committed_offsets: dict[TopicPartition, int] = {}
-        self.commit_answer: Answer = None
-        self.listener: Any = None
-
-    async def start(self) -> None:
-        pass
-
-    def subscribe(self, _topics: object, listener: Any) -> None:
-        self.listener = listener
-
-    async def assign(self, partitions: Iterable[TopicPartition]) -> None:
-        """As the group would."""
-        self.positions = {each: self.committed_offsets.get(each, 0) for each in partitions}
-        await self.listener.on_partitions_assigned(partitions)
-
-    def assignment(self) -> set[TopicPartition]:
-        return set(self.positions)
-
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        self.positions[partition] = offset
-
-    async def position(self, partition: TopicPartition) -> int:
-        if partition not in self.positions:
-            raise IllegalStateError(str(partition))
-        return self.positions[partition]
-
-    async def committed(self, partition: TopicPartition) -> int | None:
-        return self.committed_offsets.get(partition)
-
-    async def beginning_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        return dict.fromkeys(partitions, 0)
-
-    async def commit(self, ends: Mapping[TopicPartition, int]) -> None:
-        if self.commit_answer is not None:
-            raise self.commit_answer
-        self.committed_offsets |= ends
-
-    async def getmany(
-        self, *partitions: TopicPartition, timeout_ms: int, max_records: int = 500
-    ) -> dict[TopicPartition, list[Any]]:
-        fetched: dict[TopicPartition, list[Any]] = {}
-        for each in partitions or list(self.positions):
-            found = []
-            for record in self.log.get(each, [])[self.positions[each] :][:max_records]:
-                if record is BAD:
-                    raise UnicodeDecodeError("utf-8", b"caf\xe9", 3, 4, "unexpected end of data")
-                found.append(record)
-            self.positions[each] += len(found)
-            if found:
-                fetched[each] = found
-        return fetched
 
 
 def _record(partition: TopicPartition, offset: int, *, readable: bool = True) -> RawRecord:
@@ -212,6 +151,31 @@ async def test_after_a_failure_no_position_is_committed_only_what_is_finished(
     failed = False
     await commits.now()
     assert consumer.committed_offsets[ONE] == 9
+
+
+@pytest.mark.parametrize(
+    ("known", "answer", "gone"),
+    [
+        ({"chat.events"}, KafkaError("no broker"), False),  # it was there when the brokers went
+        (set(), {"chat.events", "another"}, False),  # the client has not heard of it yet
+        (set(), {"another"}, True),
+        (set(), KafkaError("no broker"), False),  # the brokers went before the client heard of it
+        (set(), TimeoutError(), False),
+    ],
+)
+async def test_the_input_topic_is_gone_where_the_cluster_says_so_not_where_nobody_answers(
+    joined: tuple[Source, FakeConsumer], known: set[str], answer: BaseException | set[str], gone: bool
+) -> None:
+    source, consumer = joined
+    consumer.known, consumer.topics_answer = known, answer
+    assert await source.topic_gone() is gone
+    committing = Commits(source, Progress(), lambda _: None, lambda: False).often(0.01, 0.03)
+    if gone:
+        with pytest.raises(RuntimeError, match=r"the input topic chat\.events has been gone"):
+            await committing
+    else:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(committing, 0.2)
 
 
 @pytest.mark.parametrize("answer", [GroupAuthorizationFailedError("g"), KafkaError("what nobody expected")])

@@ -35,7 +35,7 @@ class Commits:
         while True:
             await asyncio.sleep(interval)
             await self.now()
-            gone = 0.0 if self._source.topic_exists() else gone + interval
+            gone = gone + interval if await self._source.topic_gone() else 0.0
             if gone >= gone_seconds:
                 raise RuntimeError(f"the input topic {self._source.topic} has been gone for {gone:.0f} s")
 

@@ -30,6 +30,7 @@ _POLL_MS = 200
 _POSITION_SECONDS = 0.2
 _MAX_POLL_SECONDS = 300.0  # between two polls, or the group gives our partitions away
 _ENDS_SECONDS, _END_SECONDS = 5.0, 2.0  # for the ends of all partitions, and of one
+_TOPICS_SECONDS = 5.0  # for the names of all topics
 COMMIT_SECONDS = 5.0  # for the coordinator to answer
 _SEARCH_SECONDS = 120.0  # then at full speed again: what has become unreadable to nobody need not be found
 _IDLE_SECONDS = 0.02
@@ -250,9 +251,16 @@ class Source:
         except (KafkaError, TimeoutError):
             return {}
 
-    def topic_exists(self) -> bool:
-        """Whether the cluster's metadata knows the input topic."""
-        return bool(self._consumer.partitions_for_topic(self.topic))
+    async def topic_gone(self) -> bool:
+        """Whether the cluster says that there is no input topic. While no broker answers nobody knows: a client that
+        was just connected when they went has not heard of the topic yet."""
+        if self._consumer.partitions_for_topic(self.topic):
+            return False
+        try:
+            async with asyncio.timeout(_TOPICS_SECONDS):
+                return self.topic not in await self._consumer.topics()
+        except (KafkaError, TimeoutError):
+            return False
 
     async def stop(self) -> None:
         """Leaves the group, also where it is just being joined."""
