@@ -10,7 +10,7 @@ worker. FAKE_LOAD_SECONDS is the time that loading takes. With FAKE_CARD there i
 Variables that name a file, by which a test holds the worker for as long as the file is there: FAKE_BROKEN_WHILE makes
 every check of llama_guard fail, FAKE_WAIT_WHILE holds the preparation of texts with "WAIT-IN-PREPARATION", and with
 FAKE_WAIT_FROM all but the first so many preparations (so that a test has a middle whatever the machine's speed),
-FAKE_SCRAPE_WAITS_WHILE every scrape of the metrics, FAKE_JOIN_WAITS_WHILE the consumer when it has connected, and
+FAKE_SCRAPE_WAITS_WHILE every scrape of the metrics, FAKE_CONNECTION_WAITS_WHILE the consumer when it has connected, and
 FAKE_BLOCKED_WHILE the event loop, from SIGHUP on.
 """
 
@@ -117,10 +117,13 @@ class _SlowScrape(Collector):
         return []
 
 
-class _SlowJoin(AIOKafkaConsumer):  # type: ignore[misc]
+class _SlowConnection(AIOKafkaConsumer):  # type: ignore[misc]
     async def start(self) -> None:
         await super().start()
-        while _held("FAKE_JOIN_WAITS_WHILE"):  # noqa: ASYNC110  # another process holds it
+        if _held("FAKE_CONNECTION_WAITS_WHILE"):
+            sys.stderr.write("the fake consumer has connected\n")
+            sys.stderr.flush()
+        while _held("FAKE_CONNECTION_WAITS_WHILE"):  # noqa: ASYNC110  # another process holds it
             await asyncio.sleep(0.01)
 
 
@@ -144,7 +147,7 @@ if __name__ == "__main__":
     if "FAKE_CARD" in os.environ:
         sys.modules["torch"] = cast("ModuleType", _card())
     REGISTRY.register(_SlowScrape())
-    source.AIOKafkaConsumer = _SlowJoin
+    source.AIOKafkaConsumer = _SlowConnection
     settings = load_settings()
     configure_logs(settings.log_format, settings.log_level)
     sys.exit(host(create_app(settings, _guards)))

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import ConsumerRecord
 
 from worker.contract.record import header
@@ -119,6 +120,16 @@ class Rig:
     async def lag(self) -> dict[int, int]:
         """Partition -> offsets between what is committed and the end, transaction markers included."""
         return {each: end - (found or 0) for each, (found, end) in (await self._offsets()).items()}
+
+    async def members(self) -> int:
+        """Workers that the group counts."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        try:
+            await admin.start()
+            (answer,) = await admin.describe_consumer_groups([self.group])
+            return len(answer.groups[0][5])
+        finally:
+            await admin.close()
 
     async def no_lag(self) -> None:
         """Returns when everything of the input is committed. Raises TimeoutError."""

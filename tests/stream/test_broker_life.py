@@ -7,10 +7,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 
 from tests.stream.rig import Gate, Outcomes, Rig, chat_event, metric, new_rig, probe, until
 from worker.exit_codes import ExitCode
 from worker.local.jvm_broker import JvmBroker
+from worker.settings import Settings
+from worker.stream.publisher import Publisher
+from worker.stream.source import Source
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
@@ -73,6 +77,34 @@ async def test_a_broker_that_is_killed_and_comes_back(broker: JvmBroker, own: Ri
             status, body = await asyncio.to_thread(probe, worker, "/readyz")
             assert (status, body["phase"]) == (200, "running")
             assert await asyncio.to_thread(worker.stop) == ExitCode.OK
+
+
+async def test_brokers_that_go_between_two_steps_of_a_start_are_no_failure(broker: JvmBroker, own: Rig) -> None:
+    names = {"bootstrap_servers": own.bootstrap, "input_topic": own.input_topic, "group": own.group, **own.outputs}
+    settings = Settings.model_validate(names)
+    source, publisher = Source(settings), Publisher(settings, lambda _works, _error: None)
+    assigned = asyncio.Event()
+
+    async def ignored(*_: object) -> None:
+        pass
+
+    await asyncio.to_thread(broker.kill)
+    for part in (source, publisher):  # they went before the first connection: it can be tried again
+        with pytest.raises(KafkaConnectionError):
+            await part.connect()
+    await asyncio.to_thread(broker.start)
+    for part in (source, publisher):
+        await part.connect()
+    await publisher.start()
+    await asyncio.to_thread(broker.kill)  # and now before the client has heard of the topic
+    source.join(lambda _partitions: assigned.set(), ignored, ignored)
+    assert not await source.topic_gone()
+    await asyncio.to_thread(broker.start)
+    async with asyncio.timeout(120):
+        await assigned.wait()
+    assert not await source.topic_gone()
+    await source.stop()
+    await publisher.stop()
 
 
 async def test_a_worker_that_starts_while_the_broker_is_away_waits_for_it(broker: JvmBroker, own: Rig) -> None:

@@ -84,16 +84,19 @@ async def test_a_stop_while_the_models_load_does_not_wait_for_them(rig: Rig) -> 
         assert await asyncio.to_thread(worker.wait, 120) == ExitCode.OK
 
 
-async def test_a_stop_while_it_joins_leaves_the_group_and_is_no_crash(rig: Rig) -> None:
-    gate = Gate(rig.folder / "joining")
-    with rig.worker(FAKE_JOIN_WAITS_WHILE=gate) as worker:
-        await until(lambda: _ready(worker, [])[1] == "joining")
+@pytest.mark.parametrize("returns", [True, False])
+async def test_a_stop_while_it_connects_joins_no_group_and_is_no_crash(rig: Rig, returns: bool) -> None:
+    gate = Gate(rig.folder / "connecting")
+    with rig.worker(FAKE_CONNECTION_WAITS_WHILE=gate) as worker:
+        await until(lambda: "the fake consumer has connected" in worker.log.read_text())
         worker.signal(signal.SIGTERM)
-        await until(lambda: _ready(worker, [])[1] == "draining")
-        gate.open()
+        await until(lambda: "stopped before it has started" in worker.log.read_text())
+        if returns:
+            gate.open()
         assert await asyncio.to_thread(worker.wait) == ExitCode.OK
         log = worker.log.read_text()
-        assert "crashed" not in log and "partitions assigned" not in log
+        assert not any(word in log for word in ("crashed", "partitions assigned", "Unclosed"))
+    assert await rig.members() == 0, "nobody waits for its session to run out"
 
 
 async def test_missing_topics_end_the_start_with_a_line_that_names_them_and_the_remedy(rig: Rig) -> None:

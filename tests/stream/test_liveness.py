@@ -4,23 +4,11 @@ import asyncio
 import signal
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 
 from tests.stream.rig import Rig, chat_event, metric, probe, until
 from worker.exit_codes import ExitCode
 
 SESSION_SECONDS = 30
-
-
-async def members(rig: Rig) -> int:
-    """Workers that the group counts."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=rig.bootstrap)
-    try:
-        await admin.start()
-        (answer,) = await admin.describe_consumer_groups([rig.group])
-        return len(answer.groups[0][5])
-    finally:
-        await admin.close()
 
 
 @pytest.mark.chaos
@@ -32,7 +20,7 @@ async def test_a_blocked_event_loop_is_seen_while_the_group_still_counts_the_wor
         worker.signal(signal.SIGHUP)
         ids = await rig.send((None, chat_event(f"hello {n}")) for n in range(100))
         await until(lambda: probe(worker, "/healthz")[0] == 503, 120)
-        assert await members(rig) == 1
+        assert await rig.members() == 1
         block.unlink()
         async with rig.outcomes() as outcomes:
             await outcomes.until_answered(ids)

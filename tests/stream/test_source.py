@@ -50,7 +50,8 @@ async def joined(monkeypatch: pytest.MonkeyPatch) -> tuple[Source, FakeConsumer]
     async def ignored(*_: object) -> None:
         pass
 
-    await source.start(lambda partitions: None, ignored, ignored)
+    await source.connect()
+    source.join(lambda partitions: None, ignored, ignored)
     consumer: FakeConsumer = source._consumer
     consumer.log = {ONE: [_record(ONE, 0), BAD, _record(ONE, 2)], TWO: [_record(TWO, n) for n in range(3)]}
     await consumer.assign([ONE, TWO])

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from structlog.testing import capture_logs
 
 from worker.observability import metrics
@@ -46,6 +47,50 @@ async def start(monkeypatch: pytest.MonkeyPatch, *spells: tuple[int, list[Fault]
     assert len(lines) == kafka.asked - 1
     assert (health.phase, metrics.WAITING_FOR_KAFKA._value.get()) == (Phase.LOADING, 0)
     return kafka
+
+
+@pytest.mark.parametrize("times", [0, 1, 3])
+async def test_brokers_that_go_between_the_check_and_the_connection_are_waited_for(
+    monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """The connection fails so often; brokers are then away for a while, or back already when they are asked."""
+    faults = iter([[AWAY], [AWAY], [], [], []])
+    monkeypatch.setattr(module, "kafka_faults", Kafka(faults).ask)
+    waited: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr(module, "asyncio", SimpleNamespace(sleep=wait))
+    tries = []
+
+    async def connect() -> None:
+        tries.append(1)
+        if len(tries) <= times:
+            raise KafkaConnectionError("Unable to bootstrap")
+
+    health = Health(60, 60)
+    health.phase = Phase.LOADING
+    with capture_logs() as lines:
+        await module._connected(connect, Settings(), health)
+    assert len(tries) == times + 1
+    told = [line for line in lines if line["event"] == "the brokers went while the worker connected"]
+    assert len(told) == times
+    assert len(waited) == (times + 2 if times else 0), "a moment after each failure, and while nobody answers"
+    assert (health.phase, metrics.WAITING_FOR_KAFKA._value.get()) == (Phase.LOADING, 0)
+
+
+async def test_what_is_wrong_with_brokers_that_went_and_came_back_ends_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "kafka_faults", Kafka(iter([[NO_TOPIC]])).ask)
+
+    async def connect() -> None:
+        raise KafkaConnectionError("Unable to bootstrap")
+
+    monkeypatch.setattr(module, "_SOON_SECONDS", 0)
+    with pytest.raises(KafkaNotReady, match="topic t does not exist"):
+        await module._connected(connect, Settings(), Health(60, 60))
 
 
 async def test_silence_is_waited_for_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,9 +55,12 @@ class Publisher:
             **security_of(settings),
         )
 
-    async def start(self) -> None:
-        """Connects."""
+    async def connect(self) -> None:
+        """Raises KafkaConnectionError where no broker answers; it may be tried again then."""
         await self._producer.start()
+
+    async def start(self) -> None:
+        """Looks the topics' partitions up, once connected."""
         for topic in self._outboxes:
             await self._look_up(topic)
 

@@ -83,7 +83,7 @@ class ModerationService(faust.Service):  # type: ignore[misc]
                 self._source, pipeline.progress, parts.isolation.committed, lambda: self.failure is not None
             )
             self.health.phase = Phase.JOINING
-            await self._source.start(self._assigned, self._revoked, self.crash)
+            self._source.join(self._assigned, self._revoked, self.crash)
         except Exception as error:
             self.failure, self.health.phase = error, Phase.FAILED
             raise
@@ -94,6 +94,7 @@ class ModerationService(faust.Service):  # type: ignore[misc]
     async def on_stop(self) -> None:
         """Takes nothing more, finishes what has started, commits, leaves the group."""
         if self.parts is None:
+            log.info("stopped before it has started")
             end_process_in(*(_STOP_WHILE_LOADING if self.loading else _CRASH))
             return
         self.parts.isolation.end()

@@ -79,7 +79,6 @@ class Source:
         self._settings = settings
         self._next: dict[TopicPartition, int] = {}  # the offset after the last record handed over
         self._rebalances = 0  # revocations and assignments so far: who waits meanwhile must not move a position
-        self._starting = asyncio.Lock()
         self._search_until: float | None = None  # while an unreadable record is looked for
         self._expelled = False
         heartbeat = min(3.0, settings.session_timeout_seconds / 5)
@@ -106,8 +105,12 @@ class Source:
             **security_of(settings),
         )
 
-    async def start(self, on_assigned: OnAssigned, on_revoked: OnRevoked, on_failure: OnFailure) -> None:
-        """Connects and joins the group. `on_revoked` must raise nothing: aiokafka would only log it. `on_failure` is
+    async def connect(self) -> None:
+        """Raises KafkaConnectionError where no broker answers; it may be tried again then."""
+        await self._consumer.start()
+
+    def join(self, on_assigned: OnAssigned, on_revoked: OnRevoked, on_failure: OnFailure) -> None:
+        """Joins the group, once connected. `on_revoked` must raise nothing: aiokafka would only log it. `on_failure` is
         told what ends the worker."""
 
         async def revoked(partitions: Iterable[TopicPartition]) -> None:
@@ -122,9 +125,7 @@ class Source:
             self._expelled = False
             on_assigned(partitions)
 
-        async with self._starting:
-            await self._consumer.start()
-            self._consumer.subscribe([self.topic], listener=_Listener(assigned, revoked, on_failure, self._place))
+        self._consumer.subscribe([self.topic], listener=_Listener(assigned, revoked, on_failure, self._place))
 
     async def fetch(self, most: int) -> Found:
         """Up to `most` records, in offset order a partition; none after 0.2 s without any.
@@ -264,5 +265,4 @@ class Source:
 
     async def stop(self) -> None:
         """Leaves the group, also where it is just being joined."""
-        async with self._starting:  # a consumer that is stopped in the midst of it would join nonetheless
-            await self._consumer.stop()
+        await self._consumer.stop()

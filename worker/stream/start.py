@@ -5,10 +5,12 @@ import gc
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import structlog
+from aiokafka.errors import KafkaConnectionError
 
 from worker.guards.guard import Guard
 from worker.guards.runner import DeviceLost
@@ -33,6 +35,7 @@ log = structlog.get_logger(__name__)
 # from the event loop to a preparing thread, back, to the device's and back: on a busy loop each would wait that long.
 _SWITCH_SECONDS = 0.0005
 _AGAIN_SECONDS = 5.0  # until brokers that are not there are asked again
+_SOON_SECONDS = 1.0  # and those that were there a moment ago
 _YOUNG_OBJECTS = 50_000  # more objects than at the last collection of the youngest ones; Python's own is 700
 
 # Settings, and what takes a line of progress -> guards. Runs on a thread.
@@ -61,7 +64,7 @@ async def start(
     settled: Settled,
     stop_without: Callable[[str], None],
 ) -> Started:
-    """Everything but the consumer's start. Raises what keeps the worker from its work, the quick checks first; brokers
+    """Everything but joining the group. Raises what keeps the worker from its work, the quick checks first; brokers
     that are away are waited for.
 
     `health` is told the phase. `on_started`, `on_let_go`, `on_lost` and `settled`: as the moderator and the publisher
@@ -77,8 +80,13 @@ async def start(
         if model.stand_in:
             log.warning("this model is a stand-in: its verdicts say nothing about the content", model=model.id)
     await _kafka_is_there(settings, health)  # still: loading may take minutes
-    publisher = Publisher(settings, settled)
-    await publisher.start()
+    publisher, source = Publisher(settings, settled), Source(settings)
+    async with AsyncExitStack() as unless_all_goes_well:  # a stop cancels the start
+        for part in (publisher, source):
+            unless_all_goes_well.push_async_callback(part.stop)
+            await _connected(part.connect, settings, health)
+        await publisher.start()
+        unless_all_goes_well.pop_all()
     _spare_the_garbage_collector()
     sys.setswitchinterval(_SWITCH_SECONDS)
     on_guard_down = stop_without if settings.guard_breaker_action == "stop" else None
@@ -98,7 +106,7 @@ async def start(
         policies_file=settings.policies_file and str(settings.policies_file),
     )
     # The journal last: a kill while the models load is no record's fault.
-    return Started(moderator, policies, Source(settings), publisher, Isolation.of(settings))
+    return Started(moderator, policies, source, publisher, Isolation.of(settings))
 
 
 async def _kafka_is_there(settings: Settings, health: Health) -> None:
@@ -115,6 +123,18 @@ async def _kafka_is_there(settings: Settings, health: Health) -> None:
         await asyncio.sleep(_AGAIN_SECONDS)
     metrics.WAITING_FOR_KAFKA.set(0)
     health.phase = Phase.LOADING
+
+
+async def _connected(connect: Callable[[], Awaitable[None]], settings: Settings, health: Health) -> None:
+    """Connects. Brokers that have gone since they were last asked are waited for."""
+    while True:
+        try:
+            await connect()
+            return
+        except KafkaConnectionError as cause:
+            log.warning("the brokers went while the worker connected", cause=str(cause), tries_again_in=_SOON_SECONDS)
+        await asyncio.sleep(_SOON_SECONDS)
+        await _kafka_is_there(settings, health)
 
 
 def _spare_the_garbage_collector() -> None:
