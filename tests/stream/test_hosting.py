@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import signal
 from pathlib import Path
 
@@ -27,6 +28,21 @@ async def test_moderation_worker_run_and_faust_both_host_the_worker(rig: Rig) ->
     for worker in (own, faust):
         assert "Traceback" not in worker.log.read_text(errors="replace")
     assert not list(HERE.glob(f"{rig.group}*")), "the working directory may be read-only"
+
+
+async def test_a_pause_of_the_process_is_no_error(rig: Rig) -> None:
+    with rig.worker("worker") as worker:
+        await rig.ready(worker)
+        async with asyncio.timeout(120):  # the first pause may come before the web server has looked for any
+            while "stood still" not in worker.log.read_text():
+                worker.signal(signal.SIGSTOP)
+                await asyncio.sleep(3.5)  # it speaks of more than three
+                worker.signal(signal.SIGCONT)
+                await asyncio.sleep(2)
+        assert worker.stop() == ExitCode.OK
+    lines = [json.loads(line) for line in worker.log.read_text().splitlines()]
+    assert {line["level"] for line in lines if "stood still" in line["event"]} == {"warning"}
+    assert not [line for line in lines if line["level"] in ("error", "critical")]
 
 
 async def _becomes_ready(worker: WorkerProcess) -> None:

@@ -42,6 +42,7 @@ def configure_logs(fmt: Literal["auto", "json", "console"] = "auto", level: str 
     )
     if level.upper() != "DEBUG":
         handler.addFilter(_tells_something)
+    handler.addFilter(_a_pause_is_no_error)
     storms = LogStorms(lambda record: _write(handler, record))
     handler.addFilter(storms)
     atexit.register(storms.close)
@@ -57,6 +58,15 @@ def configure_logs(fmt: Literal["auto", "json", "console"] = "auto", level: str 
 def _tells_something(record: logging.LogRecord) -> bool:
     """Not so what Faust's services tell of each step, under the names of our modules: `[^-Host]: Starting...`"""
     return record.levelno > logging.INFO or not str(record.msg).startswith("[^")
+
+
+def _a_pause_is_no_error(record: logging.LogRecord) -> bool:
+    """What Faust calls a thread that is not responding is one that slept for longer than it wanted to: the process was
+    paused, or had no core. It goes on by itself."""
+    if record.levelno == logging.ERROR and "Thread keepalive is not responding" in str(record.msg):
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.msg, record.args = "the web server stood still for two seconds or more: a paused process, or no core", ()
+    return True
 
 
 def _write(handler: logging.Handler, record: logging.LogRecord) -> None:
