@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import HealthCheck, settings
 
+from worker.local import ports
 from worker.local.broker import KafkaUnavailable, LocalKafka
 from worker.local.kafka import local_kafka
 
@@ -28,6 +29,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fidelity", choices=("short", "full"), default="short", help=words)
     parser.addoption("--fuzz-records", type=int, default=1500, help="how many records are fuzzed (make fuzz)")
     parser.addoption("--fuzz-seed", type=int, default=1, help="which records they are")
+
+
+def pytest_configure() -> None:
+    """Ports of its own for each process of the tests: what is found free here is bound by a worker, seconds later."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports.PORTS = ports.PORTS[number :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -59,7 +66,9 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[LocalKafka]:
     reporter = request.config.pluginmanager.get_plugin("terminalreporter")
     say = reporter.write_line if reporter else print
     try:
-        with local_kafka(os.environ.get("MODERATION_TEST_KAFKA"), say=say) as broker:
+        # Nobody kills this one: where it only stood still for a while, nobody need take it for gone.
+        patient = {"broker.session.timeout.ms": "60000"}
+        with local_kafka(os.environ.get("MODERATION_TEST_KAFKA"), properties=patient, say=say) as broker:
             yield broker
     except KafkaUnavailable as cause:
         hint = "Name a Kafka in MODERATION_TEST_KAFKA, or leave these tests out: -m 'not kafka'"

@@ -32,8 +32,9 @@ SETTINGS: dict[str, Any] = {
     "llama_guard_batch_tokens": 1024,
     "prompt_guard_batch_tokens": 2048,
 }
-_QUICK = {"session_timeout_seconds": 6}  # how long the group waits for a killed member
-_BROKER = {"log.cleaner.backoff.ms": "500"}
+_QUICK = {"session_timeout_seconds": 10}  # how long the group waits for a killed member
+# A broker or worker that only stood still for some seconds must not be taken for one that was killed.
+_BROKER = {"log.cleaner.backoff.ms": "500", "broker.session.timeout.ms": "10000"}
 _AHEAD = 2_000  # most events that wait for the workers
 _WAITING = 1_000  # events that a step finds waiting, at most
 _STILL_SECONDS = 180.0  # without one more answered event the storm is given up

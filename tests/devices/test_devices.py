@@ -28,9 +28,9 @@ ends = {ends}.get(file.name, [])
 def stop(*_):
     sys.exit({stopped})
 signal.signal(signal.SIGTERM, {on_term})
+print('{{"event": "hello"}}', flush=True)
 with file.open("a") as out:
     out.write(f"{{time.monotonic()}}\\n")
-print('{{"event": "hello"}}', flush=True)
 if starts < len(ends):
     sys.exit(ends[starts])
 time.sleep(3600)

@@ -77,10 +77,10 @@ def broker() -> Iterator[JvmBroker]:
 class TestJvmBroker:
     def test_answers_when_started(self, broker: JvmBroker) -> None:
         host, port = broker.bootstrap_servers.split(":")
-        assert broker_answers(host, int(port), timeout=60)
+        assert within(60, lambda: broker_answers(host, int(port)))
         assert broker.running and alive(broker.pid)
         assert broker.describe() == f"Apache Kafka {KAFKA_VERSION} on a local JVM at {broker.bootstrap_servers}"
-        assert "Kafka Server started" in broker.log_tail(100)
+        assert within(60, lambda: "Kafka Server started" in broker.log_tail(100))
 
     def test_keeps_its_data_when_killed(self, broker: JvmBroker) -> None:
         topic = make_topic(broker)
@@ -102,7 +102,7 @@ class TestJvmBroker:
         broker.pause()
         assert broker.running and not broker_answers(host, int(port), timeout=0.5)
         broker.resume()
-        assert broker_answers(host, int(port), timeout=60)
+        assert within(60, lambda: broker_answers(host, int(port)))
 
     def test_stops_in_order_even_when_paused(self, broker: JvmBroker) -> None:
         broker.pause()
@@ -145,7 +145,7 @@ class TestJvmBroker:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
             assert program.stdout and program.stderr
             host, port = program.stdout.readline().strip().split(":")
-            assert broker_answers(host, int(port), timeout=60)
+            assert within(60, lambda: broker_answers(host, int(port)))
             program.terminate()
             assert program.wait(60) == 0
             assert "Ctrl-C stops it" in program.stderr.read()

@@ -30,6 +30,7 @@ class AskedGuard(FakeGuard):
         self.policies: list[str] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.held = threading.Event()  # it has come to the gate
 
     def prepare(self, event: ChatEvent, policy: Policy) -> Preparation:
         self.policies.append(policy.name)
@@ -37,6 +38,7 @@ class AskedGuard(FakeGuard):
 
     def judge(self, checks: Any) -> Any:
         if any("wait" in check.payload for check in checks):
+            self.held.set()
             assert self.gate.wait(60)
         return super().judge(checks)
 

@@ -236,8 +236,8 @@ async def test_closing_waits_for_the_event_at_hand_and_starts_no_other() -> None
     desk = Desk([guard], 1, most_ahead=1000)
     tasks = [asyncio.create_task(desk.prepare(event(text))) for text in ("first", "second")]
     await gate.wait()
-    gate.open()
     desk.preparer._jobs.pop()  # as close() does; here before the thread gets to it
+    gate.open()
     desk.preparer.close()
     assert guard.prepared == ["first"]
     await tasks[0]

@@ -125,7 +125,7 @@ async def test_a_check_does_not_board_when_an_event_came_before_its_turn() -> No
         checks = [rig.guard.prepare(event(text), DEFAULT_POLICY).checks[0] for text in ("wait 0.3", "0.4")]
         rig.guard.gate.clear()
         spare = [asyncio.create_task(spare_time.judge(rig.guard, check)) for check in checks]  # one holds the device
-        await asyncio.sleep(0)
+        await settled(rig.guard.held.is_set)
         main = asyncio.create_task(rig.judge(1, "0.2"))
         await settled(lambda: len(rig.guard.policies) == 3)
         rig.guard.gate.set()
@@ -221,7 +221,7 @@ async def test_a_device_that_is_lost_is_told_while_the_record_is_named() -> None
 
 
 async def test_a_check_that_hangs_counts_as_a_lost_device() -> None:
-    async with shadow_rig(OTHER_PROMPT, score_in, options={"batch_timeout": 0.2}) as rig:
+    async with shadow_rig(OTHER_PROMPT, score_in, options={"batch_timeout": 1}) as rig:
         rig.guard.gate.set()
         assert (await rig.judge(7, "wait 0.1")).label is Label.SAFE
         rig.guard.gate.clear()

@@ -140,6 +140,7 @@ class SecureKafka:
         )
         for future in self.admin.delete_acls([exactly]).values():
             future.result(30)
+        self._until(lambda: gone not in self.admin.describe_acls(ANY_ACL).result(30))
 
     def add_scram_user(self, user: str) -> None:
         """A user of SCRAM-SHA-512 with the password of all."""

@@ -74,6 +74,6 @@ async def _serves(rig: Rig, worker: WorkerProcess, outcomes: Outcomes, *, stoppi
     await outcomes.until_answered(ids, seconds=120)
     assert outcomes.counts == {"safe": 20, "unsafe": 20}
     assert set(outcomes.ids.values()) == {1}
-    metrics = await asyncio.to_thread(worker.metrics)
+    _, metrics = await asyncio.to_thread(probe, worker, "/metrics")
     for name in ("moderation_verdicts_total", "moderation_batches_total", "moderation_end_to_end_seconds_bucket"):
         assert name in metrics

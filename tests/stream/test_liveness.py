@@ -8,7 +8,7 @@ import pytest
 from tests.stream.rig import Rig, chat_event, metric, probe, until
 from worker.exit_codes import ExitCode
 
-SESSION_SECONDS = 30
+SESSION_SECONDS = 60
 
 
 @pytest.mark.chaos

@@ -14,7 +14,7 @@ from PIL import Image, PngImagePlugin
 from tests.stream.collector import collector
 from tests.stream.foreign import produce
 from tests.stream.hostile import CANARY, hostile_records
-from tests.stream.rig import LARGEST, REAL, Outcomes, Rig
+from tests.stream.rig import LARGEST, REAL, Outcomes, Rig, probe
 from worker.exit_codes import ExitCode
 from worker.local.traffic import POLICIES_TOML, sample_traffic
 from worker.settings import STAND_IN
@@ -97,7 +97,7 @@ async def test_no_word_of_what_was_written_is_told_anywhere(rig: Rig) -> None:
         sent = await asyncio.to_thread(produce, rig.bootstrap, rig.input_topic, values)
         async with rig.outcomes() as outcomes:
             await outcomes.until_answered((each.id for each in sent), seconds=400)
-        metrics = (await asyncio.to_thread(worker.metrics)).encode()
+        metrics = (await asyncio.to_thread(probe, worker, "/metrics"))[1].encode()
         assert (await asyncio.to_thread(worker.stop)) == ExitCode.OK
     log, spans = worker.log.read_bytes(), b"".join(kept.bodies)
     assert log.count(b"\n") > 10 and len(metrics) > 10_000 and len(kept.spans) > len(records)

@@ -10,7 +10,7 @@ import orjson
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from tests.stream.foreign import produce
-from tests.stream.rig import LARGEST, Rig, chat_event
+from tests.stream.rig import LARGEST, Rig, chat_event, until
 from worker.contract.record import header
 from worker.contract.stored_letter import StoredLetter
 from worker.exit_codes import ExitCode
@@ -25,6 +25,13 @@ async def _limit(rig: Rig, topics: list[str], size: int) -> None:
     admin = AdminClient({"bootstrap.servers": rig.bootstrap})
     for future in admin.incremental_alter_configs(resources).values():
         await asyncio.to_thread(future.result, 30)
+    asked = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+
+    def known() -> bool:  # by the broker itself, a moment after it has answered
+        told = [future.result(30) for future in admin.describe_configs(asked).values()]
+        return all(each["max.message.bytes"].value == str(size) for each in told)
+
+    await until(known)
 
 
 def _noise(size: int, seed: int = 1) -> str:

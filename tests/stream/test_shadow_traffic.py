@@ -12,7 +12,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import ConsumerRecord
 
-from tests.stream.rig import Rig, chat_event, metric, until
+from tests.stream.rig import Rig, chat_event, metric, probe, until
 from worker.contract.headers import VerdictHeaders
 from worker.contract.record import header
 from worker.contract.verdict import VERDICT
@@ -80,7 +80,7 @@ async def test_a_share_of_the_events_is_judged_by_both(shadowed: Rig) -> None:
         with again.worker("again", **settings_of_shadow(rig)) as worker:
             await outcomes.until(lambda seen: len(seen.records) >= EVENTS + sum(map(is_sampled, ids)))
             await until(lambda: sum(_counted(worker).values()) >= sum(map(is_sampled, ids)))
-            counted, text = _counted(worker), worker.metrics()
+            counted, text = _counted(worker), probe(worker, "/metrics")[1]
             assert (await asyncio.to_thread(worker.stop)) == ExitCode.OK
         await outcomes.read_to_end()
     main = main_verdicts(outcomes.records, rig)

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.stream import raw_batches
 from tests.stream.raw_batches import batch_of, send_batch
-from tests.stream.rig import chat_event, new_rig
+from tests.stream.rig import chat_event, new_rig, probe
 from worker.contract.dead_letter import DeadLetter
 from worker.contract.errors import Stage, Unjudgeable
 from worker.contract.stored_letter import StoredLetter
@@ -62,7 +62,7 @@ async def test_they_are_judged_and_latency_does_not_follow_from_them(kafka: Loca
         async with rig.outcomes() as outcomes:
             await outcomes.until_answered(ids)
             await rig.no_lag()
-        page = await asyncio.to_thread(worker.metrics)
+        _, page = await asyncio.to_thread(probe, worker, "/metrics")
         worker.check()
     _check_times(page)
     assert outcomes.ids.keys() == set(ids) and set(outcomes.ids.values()) == {1}

@@ -8,7 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from tests.stream.foreign import produce
 from tests.stream.rig import Rig, chat_event
 from worker.exit_codes import ExitCode
-from worker.stream.kafka.topics import TopicSpec, create_topics
+from worker.stream.kafka.topics import TopicSpec, create_topics, describe_topics
 
 
 async def _delete(rig: Rig, topic: str) -> None:
@@ -16,6 +16,9 @@ async def _delete(rig: Rig, topic: str) -> None:
     await admin.start()
     try:
         await admin.delete_topics([topic])
+        async with asyncio.timeout(60):  # the broker hears of it a moment after it has answered
+            while (await describe_topics([topic], bootstrap_servers=rig.bootstrap))[topic]:  # noqa: ASYNC110  # remote
+                await asyncio.sleep(0.1)
     finally:
         await admin.close()
 

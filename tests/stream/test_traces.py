@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 import uuid
 from typing import Any
 
@@ -24,7 +25,7 @@ def producers_span(sampled: bool = True) -> bytes:
 
 async def send(rig: Rig, count: int, *, sampled: bool = True) -> dict[uuid.UUID, bytes]:
     """Events with a trace each; verdict id -> traceparent."""
-    sent = {}
+    sent, now = {}, int(time.time() * 1000)
     async with AIOKafkaProducer(bootstrap_servers=rig.bootstrap) as producer:
         for number in range(count):
             parent, text = producers_span(sampled), "a bomb" if number % 2 else "hello"
@@ -33,9 +34,9 @@ async def send(rig: Rig, count: int, *, sampled: bool = True) -> dict[uuid.UUID,
                 chat_event(f"{text} {number}"),
                 b"%d" % number,
                 headers=[("traceparent", parent)],
-                timestamp_ms=1_700_000_000_000,
+                timestamp_ms=now,
             )
-            sent[verdict_id_of(place.topic, place.partition, place.offset, 1_700_000_000_000)] = parent
+            sent[verdict_id_of(place.topic, place.partition, place.offset, now)] = parent
     return sent
 
 

@@ -65,7 +65,6 @@ class Stress:
         Raises StressRefused where a topic or a right is missing or no broker answers, and what aiokafka raises.
         """
         async with self._outputs() as consumer:
-            self.began = time.monotonic()
             reading = asyncio.create_task(self._read(consumer))
             showing = asyncio.create_task(_every(_REFRESH, refresh))
             try:
@@ -118,6 +117,7 @@ class Stress:
         async with AIOKafkaProducer(
             bootstrap_servers=self.settings.bootstrap_servers, linger_ms=2, **security_of(self.settings)
         ) as producer:
+            self.began = time.monotonic()  # a slow connection is not of the time in which it sends
             times = _times(self.options)
             due = next(times)
             while (passed := time.monotonic() - self.began) < self.options.seconds:

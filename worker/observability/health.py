@@ -75,28 +75,29 @@ class Health:
 
     def live(self) -> Report:
         """Whether the process should go on living."""
-        if self.phase is Phase.FAILED:
-            return Report(False, self.phase, "something unexpected happened; the process is ending")
-        if self.phase is Phase.REBALANCING and (since := self._clock() - self._since) > self._REBALANCE_SECONDS:
-            return Report(False, self.phase, f"the group has been rebalancing for {since:.0f} s")
-        if self.phase is not Phase.RUNNING:
-            return Report(True, self.phase, f"the worker is {self.phase}")
+        phase = self._phase  # looked at once: another thread asks
+        if phase is Phase.FAILED:
+            return Report(False, phase, "something unexpected happened; the process is ending")
+        if phase is Phase.REBALANCING and (since := self._clock() - self._since) > self._REBALANCE_SECONDS:
+            return Report(False, phase, f"the group has been rebalancing for {since:.0f} s")
+        if phase is not Phase.RUNNING:
+            return Report(True, phase, f"the worker is {phase}")
         since_poll, since_finish = self._clock() - self._polled, self._clock() - self._finished
         if since_poll > self._poll_seconds:
-            return Report(False, self.phase, f"the intake has not come around for {since_poll:.0f} s")
+            return Report(False, phase, f"the intake has not come around for {since_poll:.0f} s")
         if self._in_flight and since_finish > self._stuck_after:
             waiting = f"{self._in_flight} events in flight and none finished for {since_finish:.0f} s"
             since_answer = self._clock() - self._answered
             # A new process would not bring Kafka back, and would have to load its models.
             away = since_answer > self._SILENT_SECONDS
             return Report(
-                away, self.phase, f"{waiting}; Kafka has not answered for {since_answer:.0f} s" if away else waiting
+                away, phase, f"{waiting}; Kafka has not answered for {since_answer:.0f} s" if away else waiting
             )
-        return Report(True, self.phase, "polling, and finishing what comes in")
+        return Report(True, phase, "polling, and finishing what comes in")
 
     def ready(self) -> Report:
         """Whether the models are loaded and the group has assigned partitions (possibly none to a spare worker)."""
         live = self.live()
-        if self.phase is not Phase.RUNNING or not live.ok:
-            return Report(False, self.phase, live.why)
-        return Report(True, self.phase, f"{self.partitions} partitions assigned")
+        if live.phase is not Phase.RUNNING or not live.ok:
+            return Report(False, live.phase, live.why)
+        return Report(True, live.phase, f"{self.partitions} partitions assigned")
