@@ -291,9 +291,8 @@ async def test_who_follows_holds_no_preparation_that_another_needs() -> None:
 
 
 async def test_followers_of_a_review_get_through_the_same_needle_eye() -> None:
-    options = replace(OPTIONS, batch_tokens={"llama_guard": 10})
     guard = Sized("llama_guard", lambda text: Finding(0.5, ("S1",)))
-    async with moderating(guard, options=options) as judge:
+    async with moderating(guard, options=replace(OPTIONS, batch_tokens={"llama_guard": 10})) as judge:
         tasks = judge.start(*[event("same")] * 200, policy=BAND)
         for task in tasks[::7]:
             task.cancel()
