@@ -53,7 +53,8 @@ class Health:
         if phase is Phase.RUNNING:
             # The time before, of loading models, say, does not count.
             self._polled = self._finished = self._answered = self._clock()
-        self._phase, self._since = phase, self._clock()
+        self._since = self._clock()  # first: another thread would take an earlier phase's time for this one's
+        self._phase = phase
 
     def polled(self, in_flight: int) -> None:
         """The intake came around."""
