@@ -213,6 +213,7 @@ async def test_a_record_that_hangs_a_guard_is_a_dead_letter_on_its_third_crash(r
         assert set(ends) == {ExitCode.CRASH} and 3 <= len(ends) <= 5
         assert _dead_letters(outcomes).keys() == {ids[50]}
     assert len(_log(rig.folder / "worker.log", "batch_hangs")) == len(ends)
+    assert {line["kills"] for line in _log(rig.folder / "worker.log", "killed_the_worker")} == {3}
 
 
 @pytest.mark.chaos

@@ -117,6 +117,22 @@ async def test_brokers_behind_an_unreachable_advertised_address(
     assert "advertised.listeners" in fault.remedy and 0 < fault.patience < math.inf
 
 
+async def test_brokers_that_are_not_ready_yet_are_asked_again(
+    kafka: LocalKafka, topics: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def at_first_not_ready(client: Any, names: list[str]) -> dict[str, TopicMetadata]:
+        asked.append(names)
+        if len(asked) < 3:
+            raise NodeNotReadyError("node 7")
+        return await cluster.topic_metadata(client, names)
+
+    monkeypatch.setattr(module, "topic_metadata", at_first_not_ready)
+    assert await check(kafka.bootstrap_servers, reads=[topics()], timeout=60) == []
+    assert len(asked) >= 3
+
+
 async def test_brokers_that_will_never_do(kafka: LocalKafka, monkeypatch: pytest.MonkeyPatch) -> None:
     async def refused(*_: object) -> None:
         raise IncompatibleBrokerVersion("too old")
